@@ -1,0 +1,13 @@
+"""Errors of the registry. Each message names the object, what is wrong with it and what to do."""
+
+
+class RegistryError(Exception):
+    """A request that the registry refuses, or an object that it cannot accept."""
+
+
+class NotFoundError(RegistryError):
+    """No object under this key."""
+
+
+class PreconditionFailedError(RegistryError):
+    """The object changed since it was read, or exists although it must not."""

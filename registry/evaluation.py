@@ -1,0 +1,139 @@
+"""The verdict of the evaluation gate, signed over the bundle that it judges."""
+
+import base64
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from pydantic import Field
+
+from registry import documents, layout
+from registry.documents import Document
+from registry.errors import PreconditionFailedError, RegistryError
+from registry.names import DomainName, Version, VersionField
+from registry.store import ObjectStore
+
+
+class CheckResult(Document):
+    """One check of the gate."""
+
+    name: str
+    status: Literal["passed", "failed", "not-applicable"]
+    score: float | None = None
+    threshold: float | None = None
+    reason: str = ""
+    """Why it failed or does not apply."""
+    detail: dict[str, float | int | str | None] = Field(default_factory=dict)
+
+
+class Evaluation(Document):
+    """Verdict over one bundle under one gate configuration."""
+
+    schema_version: Literal[1] = 1
+    domain: DomainName
+    version: VersionField
+    bundle_digest: str
+    gate_digest: str
+    """Digest of the gate configuration that it was judged by."""
+    checks: tuple[CheckResult, ...]
+    created_at: datetime
+    signature: str = ""
+    """Base64 ed25519 signature over the canonical form of everything else."""
+
+    @property
+    def passed(self) -> bool:
+        """At least one check passed, none failed: a gate with all checks off never passes."""
+        statuses = {check.status for check in self.checks}
+        return "passed" in statuses and "failed" not in statuses
+
+    def failures(self) -> list[str]:
+        """One line for each failed check."""
+        return [
+            f"{check.name}: {check.reason}" for check in self.checks if check.status == "failed"
+        ]
+
+
+def create_key_pair(private: Path, public: Path) -> None:
+    """Write a new ed25519 key pair as PEM files; the private one is readable by its owner only."""
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    private.parent.mkdir(parents=True, exist_ok=True)
+    private.touch(mode=0o600)
+    private.write_bytes(pem)
+    public.write_bytes(
+        key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
+
+
+def sign(evaluation: Evaluation, private_key: Path) -> Evaluation:
+    """The same verdict with its signature.
+
+    Raises:
+        RegistryError: The key file is missing or holds no ed25519 key.
+    """
+    try:
+        key = serialization.load_pem_private_key(private_key.read_bytes(), password=None)
+    except (OSError, ValueError) as error:
+        raise RegistryError(f"evaluation key {private_key}: {error}") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise RegistryError(f"evaluation key {private_key} is not an ed25519 key")
+    signature = base64.b64encode(key.sign(_signed_bytes(evaluation))).decode()
+    return evaluation.model_copy(update={"signature": signature})
+
+
+def verify(evaluation: Evaluation, public_key: Path) -> None:
+    """Check the signature.
+
+    Raises:
+        RegistryError: It does not belong to this verdict and this key, or the key cannot be read.
+    """
+    place = f"evaluation of {evaluation.domain} {evaluation.version}"
+    try:
+        key = serialization.load_pem_public_key(public_key.read_bytes())
+    except (OSError, ValueError) as error:
+        raise RegistryError(f"evaluation key {public_key}: {error}") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise RegistryError(f"evaluation key {public_key} is not an ed25519 key")
+    try:
+        key.verify(base64.b64decode(evaluation.signature, validate=True), _signed_bytes(evaluation))
+    except (InvalidSignature, ValueError) as error:
+        raise RegistryError(f"{place}: the signature does not match {public_key.name}") from error
+
+
+def read_evaluation(store: ObjectStore, domain: str, version: Version) -> Evaluation:
+    """Read the verdict on a version; its signature is not checked here.
+
+    Raises:
+        NotFoundError: The version has not been evaluated.
+        RegistryError: The document is damaged.
+    """
+    return documents.read(store, layout.evaluation(domain, version), Evaluation)[0]
+
+
+def write_evaluation(store: ObjectStore, evaluation: Evaluation) -> Evaluation:
+    """Store a signed verdict; the first one stands, and is returned when there is one already.
+
+    Raises:
+        RegistryError: It is not signed.
+    """
+    if not evaluation.signature:
+        raise RegistryError(
+            f"the evaluation of {evaluation.domain} {evaluation.version} is not signed"
+        )
+    key = layout.evaluation(evaluation.domain, evaluation.version)
+    try:
+        store.put(key, documents.encode(evaluation), if_none_match=True)
+    except PreconditionFailedError:
+        return read_evaluation(store, evaluation.domain, evaluation.version)
+    return evaluation
+
+
+def _signed_bytes(evaluation: Evaluation) -> bytes:
+    return documents.canonical(evaluation.model_dump(mode="json", exclude={"signature"}))

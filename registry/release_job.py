@@ -1,0 +1,83 @@
+"""Release a version: verify the whole gate again, then move the pointer.
+
+`python -m registry.release_job --config FILE`. What `up` saw when it declared this job may have
+changed, so nothing is taken from there but the generation that the decision was made on.
+"""
+
+from pathlib import Path
+
+from registry import pointer
+from registry.approvals import read_decisions, tally
+from registry.documents import Document
+from registry.errors import PreconditionFailedError, RegistryError
+from registry.evaluation import read_evaluation, verify
+from registry.job import run_job
+from registry.manifest import read_manifest
+from registry.names import DomainName, VersionField
+from registry.runs import RunReporter
+from registry.store import ObjectStore
+
+
+class ReleaseConfig(Document):
+    """Configuration of the release job."""
+
+    registry_uri: str
+    domain: DomainName
+    version: VersionField
+    run_id: str
+    generation: int
+    bundle_digest: str
+    gate_digest: str
+    evaluation_public_key: Path
+    reviewers: tuple[str, ...] | None
+    approvals_required: int
+
+
+def release(store: ObjectStore, config: ReleaseConfig) -> pointer.Pointer:
+    """Verify manifest, verdict and approvals, then move the pointer.
+
+    Raises:
+        RegistryError: Something of the gate does not hold; the pointer is untouched.
+        PreconditionFailedError: The pointer moved or is held; it is untouched.
+    """
+    name = f"{config.domain} {config.version}"
+    manifest = read_manifest(store, config.domain, config.version)
+    evaluation = read_evaluation(store, config.domain, config.version)
+    verify(evaluation, config.evaluation_public_key)
+    if not manifest.bundle_digest == evaluation.bundle_digest == config.bundle_digest:
+        raise RegistryError(f"{name}: manifest, verdict and release name different bundles")
+    if evaluation.gate_digest != config.gate_digest:
+        raise RegistryError(f"{name} was judged by another gate configuration")
+    if not evaluation.passed:
+        raise RegistryError(f"{name} did not pass its gate: {'; '.join(evaluation.failures())}")
+    count = tally(
+        read_decisions(store, config.domain, config.version),
+        bundle_digest=manifest.bundle_digest,
+        reviewers=config.reviewers,
+    )
+    if not count.passed(config.approvals_required):
+        raise RegistryError(
+            f"{name} has {len(count.approved_by)} of {config.approvals_required} approvals"
+            f"{' and a rejection' if count.rejected_by else ''}"
+        )
+    return pointer.release(
+        store,
+        config.domain,
+        version=config.version,
+        bundle_digest=manifest.bundle_digest,
+        generation=config.generation,
+        by=f"release job, approved by {', '.join(count.approved_by) or 'nobody (none required)'}",
+    )
+
+
+def _main(config: ReleaseConfig, store: ObjectStore, reporter: RunReporter) -> None:
+    try:
+        moved = release(store, config)
+    except (RegistryError, PreconditionFailedError) as error:
+        reporter.refused(str(error))
+        return
+    reporter.succeeded({"live": str(moved.live), "generation": moved.generation})
+
+
+if __name__ == "__main__":
+    run_job(ReleaseConfig, _main)

@@ -1,0 +1,94 @@
+"""The object store on an S3 bucket."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.exceptions import ClientError
+
+from registry.errors import NotFoundError, PreconditionFailedError, RegistryError
+from registry.layout import is_immutable
+from registry.store import StoredObject, check_key
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+# 412: the condition does not hold. 409: another conditional write of the same key won the race.
+_CONDITION_CODES = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
+_MISSING_CODES = {"NoSuchKey", "404", "NotFound"}
+
+
+class S3Store:
+    """Objects below `prefix` in `bucket`; conditions are S3's own conditional writes."""
+
+    def __init__(self, bucket: str, prefix: str, client: "S3Client | None" = None) -> None:
+        self._bucket = bucket
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._client = client or boto3.client("s3")
+
+    def get(self, key: str) -> StoredObject:
+        """Read an object. Raises NotFoundError."""
+        try:
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._key(key))
+        except ClientError as error:
+            raise self._translated(error, key) from error
+        return StoredObject(answer["Body"].read(), answer["ETag"])
+
+    def put(
+        self, key: str, data: bytes, *, if_match: str | None = None, if_none_match: bool = False
+    ) -> str:
+        """Write an object; see ObjectStore.put."""
+        return self._put(key, data, if_match=if_match, if_none_match=if_none_match)
+
+    def put_file(self, key: str, path: Path, *, if_none_match: bool = False) -> str:
+        """Write an object from a file; see ObjectStore.put."""
+        with path.open("rb") as stream:
+            return self._put(key, stream, if_match=None, if_none_match=if_none_match)
+
+    def get_to_file(self, key: str, path: Path) -> None:
+        """Write an object's content to a new file. Raises NotFoundError."""
+        try:
+            self._client.download_file(self._bucket, self._key(key), str(path))
+        except ClientError as error:
+            raise self._translated(error, key) from error
+
+    def list(self, prefix: str) -> list[str]:
+        """Keys that start with the prefix, sorted."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=self._prefix + prefix
+        )
+        return sorted(
+            item["Key"].removeprefix(self._prefix)
+            for page in pages
+            for item in page.get("Contents", [])
+        )
+
+    def _key(self, key: str) -> str:
+        return self._prefix + check_key(key)
+
+    def _put(self, key: str, body: Any, *, if_match: str | None, if_none_match: bool) -> str:
+        if is_immutable(key) and not if_none_match:
+            raise RegistryError(
+                f"{key!r} is immutable: it can be created once and never overwritten"
+            )
+        conditions: dict[str, Any] = {}
+        if if_match is not None:
+            conditions["IfMatch"] = if_match
+        if if_none_match:
+            conditions["IfNoneMatch"] = "*"
+        try:
+            answer = self._client.put_object(
+                Bucket=self._bucket, Key=self._key(key), Body=body, **conditions
+            )
+        except ClientError as error:
+            raise self._translated(error, key, conditional=bool(conditions)) from error
+        return answer["ETag"]
+
+    def _translated(self, error: ClientError, key: str, *, conditional: bool = False) -> Exception:
+        code = error.response.get("Error", {}).get("Code", "")
+        # S3 answers a failed If-Match on a missing object with 404.
+        if conditional and code in _CONDITION_CODES | _MISSING_CODES:
+            return PreconditionFailedError(f"{key!r} exists already or changed since it was read")
+        if code in _MISSING_CODES:
+            return NotFoundError(f"no object {key!r} in s3://{self._bucket}/{self._prefix}")
+        return error
