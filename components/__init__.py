@@ -1,0 +1,1 @@
+"""One Pulumi ComponentResource a file; no business logic."""

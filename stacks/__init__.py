@@ -1,0 +1,1 @@
+"""Stack configurations, their typed models, the two programs and the `pipeline` command."""

@@ -1,0 +1,108 @@
+"""The real Pulumi engine, driven through the Automation API with a file backend.
+
+Stack files stay as they are committed: the engine writes an encryption salt into the stack file it
+works with, so it gets a copy below the state directory.
+"""
+
+import contextlib
+import os
+import secrets
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pulumi import automation as auto
+
+from stacks.paths import ROOT, StateDirectory
+
+PROJECT = "custom-model-pipeline"
+
+Program = Callable[[], Any]
+
+
+def open_stack(name: str, *, program: Program, config: Mapping[str, Any], state: StateDirectory) -> auto.Stack:
+    """Select a stack, or create it, with exactly this configuration.
+
+    Args:
+        name: Stack name.
+        program: The Pulumi program.
+        config: The `config` section of its stack file.
+        state: Where backend, passphrase and workspace lie.
+    """
+    workspace = _workspace(name, config, state)
+    options = auto.LocalWorkspaceOptions(
+        work_dir=str(workspace),
+        pulumi_home=str(state.path / "pulumi-home"),
+        env_vars=environment(state),
+        pulumi_command=auto.PulumiCommand(str(ROOT / ".tools")),
+    )
+    stack = auto.create_or_select_stack(
+        stack_name=name, project_name=PROJECT, program=program, opts=options
+    )
+    _cancel_dead_update(name, state)
+    return stack
+
+
+def environment(state: StateDirectory) -> dict[str, str]:
+    """Variables of every engine process."""
+    tools = [ROOT / ".tools" / "bin", ROOT / ".venv" / "bin"]
+    return {
+        "PATH": os.pathsep.join([*map(str, tools), os.environ.get("PATH", "")]),
+        "PULUMI_BACKEND_URL": f"file://{_backend(state)}",
+        "PULUMI_CONFIG_PASSPHRASE_FILE": str(_passphrase_file(state)),
+        # The one plugin of the local environment is the project's own, on PATH.
+        "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+    }
+
+
+def stack_exists(name: str, state: StateDirectory) -> bool:
+    """Whether the backend has a state for this stack."""
+    return (_backend(state) / ".pulumi" / "stacks" / PROJECT / f"{name}.json").is_file()
+
+
+def _workspace(name: str, config: Mapping[str, Any], state: StateDirectory) -> Path:
+    directory = state.path / "workspaces" / name
+    directory.mkdir(parents=True, exist_ok=True)
+    project = {"name": PROJECT, "runtime": "python", "main": str(ROOT)}
+    (directory / "Pulumi.yaml").write_text(yaml.safe_dump(project))
+    stack_file = directory / f"Pulumi.{name}.yaml"
+    kept: dict[str, Any] = {}
+    with contextlib.suppress(FileNotFoundError):
+        kept = yaml.safe_load(stack_file.read_text()) or {}
+    salt = {key: kept[key] for key in ("encryptionsalt", "secretsprovider") if key in kept}
+    stack_file.write_text(yaml.safe_dump({**salt, "config": dict(config)}, sort_keys=False))
+    return directory
+
+
+def _backend(state: StateDirectory) -> Path:
+    backend = state.path / "backend"
+    backend.mkdir(parents=True, exist_ok=True)
+    return backend
+
+
+def _passphrase_file(state: StateDirectory) -> Path:
+    path = state.path / "passphrase"
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(32))
+    return path
+
+
+def _cancel_dead_update(name: str, state: StateDirectory) -> None:
+    """Remove the lock of an update whose process on this machine is gone (a crash, a power cut)."""
+    locks = _backend(state) / ".pulumi" / "locks" / "organization" / PROJECT / name
+    for lock in locks.glob("*.json"):
+        owner = yaml.safe_load(lock.read_text())
+        if owner["hostname"] == socket.gethostname() and not _alive(int(owner["pid"])):
+            lock.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

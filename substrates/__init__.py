@@ -1,0 +1,1 @@
+"""Where workloads run: one description, rendered by the substrate of the environment."""
