@@ -1,0 +1,1 @@
+"""Keeps the adapters that a vLLM server holds equal to what the registry wants."""

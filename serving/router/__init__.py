@@ -1,0 +1,1 @@
+"""The one place of authorisation and metering: client request in, adapter's answer out."""

@@ -1,0 +1,1 @@
+"""One trace for each request, sent in the background; losing one never costs a request."""
