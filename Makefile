@@ -1,0 +1,24 @@
+# `make` lists the targets. PYTHON is any Python 3.11; everything else is set up by tools/bootstrap.py.
+PYTHON ?= python3
+PIPELINE := .venv/bin/pipeline
+
+.DEFAULT_GOAL := help
+.PHONY: help setup up down test clean-state
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install what is missing; a second run installs nothing
+	@$(PYTHON) tools/bootstrap.py
+
+up: setup ## run the whole pipeline on this machine
+	@$(PIPELINE) up local --all
+
+down: ## stop and remove what `make up` started
+	@if [ -x $(PIPELINE) ]; then $(PIPELINE) down local --all; else echo "Nothing is set up here."; fi
+
+test: setup ## linting, formatting, types and all tests
+	@$(PYTHON) tools/test.py
+
+clean-state: down ## also remove the local state: models, adapters, registry, ledger, logs
+	@rm -rf .local && echo "Removed .local/."
