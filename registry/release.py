@@ -91,7 +91,7 @@ class Step:
     run_id: str
     """Name of the job: its kind (and pool) and the hash of what it depends on."""
     attempt: int
-    """Rises when a fault allows another attempt; a change re-creates the job."""
+    """Faults so far; a change re-creates the job."""
     pool: PoolName | None = None
     generation: int | None = None
     """Release only: the pointer generation that the decision was made on."""
@@ -228,10 +228,9 @@ class _Planner:
         if result is not None:
             reason = result.result.get("reason", "it reports success but the pointer did not move")
             return self._plan(State.FAILED, f"the release of {self._name} was refused: {reason}")
-        status = self._observed.statuses.get(step.run_id)
-        if status is not None and _exhausted(status) and not self._retry:
-            return self._plan(State.FAILED, _exhausted_message(status))
-        return self._plan(State.APPROVED, f"releasing {self._name}", pending=(step,))
+        return self._gave_up(step) or self._plan(
+            State.APPROVED, f"releasing {self._name}", pending=(step,)
+        )
 
     @property
     def _name(self) -> str:
@@ -251,7 +250,8 @@ class _Planner:
         pool: PoolName | None = None,
         generation: int | None = None,
     ) -> Step:
-        attempt = _attempt(self._observed.statuses.get(name), retry=self._retry)
+        status = self._observed.statuses.get(name)
+        attempt = status.failures if status else 0
         return Step(kind=kind, run_id=name, pool=pool, attempt=attempt, generation=generation)
 
     def _stop_unless_done(self, steps: list[Step], state: State, *, done: bool) -> Plan | None:
@@ -274,11 +274,22 @@ class _Planner:
                 State.FAILED, f"{self._name}: the evaluation run left no verdict in the registry"
             )
         for step in pending:
-            status = self._observed.statuses.get(step.run_id)
-            if not self._retry and status is not None and _exhausted(status):
-                return self._plan(State.FAILED, _exhausted_message(status))
+            if gave_up := self._gave_up(step):
+                return gave_up
         names = ", ".join(step.run_id for step in pending)
         return self._plan(state, f"{names} pending", pending=pending)
+
+    def _gave_up(self, step: Step) -> Plan | None:
+        """Stop declaring a run that used up its attempts, so that nothing starts it again."""
+        status = self._observed.statuses.get(step.run_id)
+        if status is None or not _exhausted(status) or self._retry:
+            return None
+        self._steps.remove(step)
+        return self._plan(
+            State.FAILED,
+            f"{step.run_id} failed {status.failures} times: {status.message}; "
+            "try again with `pipeline up --retry`",
+        )
 
     def _plan(self, state: State, message: str, pending: tuple[Step, ...] = ()) -> Plan:
         return Plan(state=state, steps=tuple(self._steps), pending=pending, message=message)
@@ -329,20 +340,8 @@ def _refuse_missing_manifest(name: str, version: Version, pointer: Pointer) -> N
         )
 
 
-def _attempt(status: RunStatus | None, *, retry: bool) -> int:
-    """The attempt to declare: it may change only when a failed run gets another try."""
-    if status is None:
-        return 0
-    return status.failures - 1 if _exhausted(status) and not retry else status.failures
-
-
 def _exhausted(status: RunStatus) -> bool:
     return status.state == "failed" and status.failures >= MAX_FAILURES
-
-
-def _exhausted_message(status: RunStatus) -> str:
-    reason = f"{status.run_id} failed {status.failures} times: {status.message}"
-    return f"{reason}; try again with `pipeline up --retry`"
 
 
 def _publish_id(desired: Desired) -> str:

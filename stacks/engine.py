@@ -15,20 +15,20 @@ from typing import Any
 import yaml
 from pulumi import automation as auto
 
-from stacks.paths import ROOT, StateDirectory
-
-PROJECT = "custom-model-pipeline"
+from stacks.paths import PROJECT, ROOT, StateDirectory
 
 Program = Callable[[], Any]
 
 
-def open_stack(name: str, *, program: Program, config: Mapping[str, Any], state: StateDirectory) -> auto.Stack:
+def open_stack(
+    name: str, *, program: Program, config: Mapping[str, Any] | None, state: StateDirectory
+) -> auto.Stack:
     """Select a stack, or create it, with exactly this configuration.
 
     Args:
         name: Stack name.
         program: The Pulumi program.
-        config: The `config` section of its stack file.
+        config: The `config` section of its stack file; None keeps what the stack has.
         state: Where backend, passphrase and workspace lie.
     """
     workspace = _workspace(name, config, state)
@@ -63,17 +63,22 @@ def stack_exists(name: str, state: StateDirectory) -> bool:
     return (_backend(state) / ".pulumi" / "stacks" / PROJECT / f"{name}.json").is_file()
 
 
-def _workspace(name: str, config: Mapping[str, Any], state: StateDirectory) -> Path:
+def _workspace(name: str, config: Mapping[str, Any] | None, state: StateDirectory) -> Path:
     directory = state.path / "workspaces" / name
     directory.mkdir(parents=True, exist_ok=True)
     project = {"name": PROJECT, "runtime": "python", "main": str(ROOT)}
     (directory / "Pulumi.yaml").write_text(yaml.safe_dump(project))
     stack_file = directory / f"Pulumi.{name}.yaml"
+    if config is None:
+        return directory
     kept: dict[str, Any] = {}
     with contextlib.suppress(FileNotFoundError):
         kept = yaml.safe_load(stack_file.read_text()) or {}
-    salt = {key: kept[key] for key in ("encryptionsalt", "secretsprovider") if key in kept}
-    stack_file.write_text(yaml.safe_dump({**salt, "config": dict(config)}, sort_keys=False))
+    salt: dict[str, Any] = {
+        key: kept[key] for key in ("encryptionsalt", "secretsprovider") if key in kept
+    }
+    content: dict[str, Any] = {**salt, "config": dict(config)}
+    stack_file.write_text(yaml.safe_dump(content, sort_keys=False))
     return directory
 
 

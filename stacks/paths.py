@@ -1,9 +1,10 @@
-"""Where the project and its local state lie."""
+"""The project's name, and where it and its local state lie."""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
+PROJECT = "custom-model-pipeline"
 ROOT = Path(__file__).resolve().parent.parent
 
 

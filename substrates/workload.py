@@ -6,6 +6,7 @@ or Job on Kubernetes.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,4 +57,5 @@ class Document:
     name: str
     path: str
     """Where it lies below the environment's directory."""
-    content: str
+    content: Any
+    """Text, or an output of another resource that becomes text."""

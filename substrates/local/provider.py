@@ -50,13 +50,17 @@ class LocalProvider(Provider):
             "pipeline:local:DomainKey": DomainKeyHandler(),
         }
 
+    def _handler(self, qualified_type: str) -> "Handler":
+        """A resource below a component has the types of its parents before its own."""
+        return self._handlers[qualified_type.rpartition("$")[2]]
+
     async def check(self, request: CheckRequest) -> CheckResponse:
         """Accept the inputs: the program's own types have checked them."""
         return CheckResponse(inputs=request.new_inputs)
 
     async def diff(self, request: DiffRequest) -> DiffResponse:
         """Compare the last known state with the wanted inputs."""
-        handler = self._handlers[request.type]
+        handler = self._handler(request.type)
         old = to_plain(request.old_state)
         changed = [
             key
@@ -83,7 +87,7 @@ class LocalProvider(Provider):
 
     async def create(self, request: CreateRequest) -> CreateResponse:
         """Create; in a preview, only echo the inputs."""
-        handler = self._handlers[request.type]
+        handler = self._handler(request.type)
         if request.preview:
             return CreateResponse(resource_id="", properties=request.properties)
         inputs = to_plain(request.properties)
@@ -95,7 +99,7 @@ class LocalProvider(Provider):
 
     async def read(self, request: ReadRequest) -> ReadResponse:
         """Look at what is there; an empty id tells the engine that it is gone."""
-        handler = self._handlers[request.type]
+        handler = self._handler(request.type)
         state = to_plain(request.properties)
         found = await asyncio.to_thread(handler.read, state)
         if found is None:
@@ -109,7 +113,7 @@ class LocalProvider(Provider):
 
     async def update(self, request: UpdateRequest) -> UpdateResponse:
         """Bring the resource to the new inputs."""
-        handler = self._handlers[request.type]
+        handler = self._handler(request.type)
         if request.preview:
             return UpdateResponse(properties={**request.olds, **request.news})
         inputs = to_plain(request.news)
@@ -118,7 +122,7 @@ class LocalProvider(Provider):
 
     async def delete(self, request: DeleteRequest) -> None:
         """Remove the resource."""
-        await asyncio.to_thread(self._handlers[request.type].delete, to_plain(request.properties))
+        await asyncio.to_thread(self._handler(request.type).delete, to_plain(request.properties))
 
 
 class Handler:
@@ -212,9 +216,9 @@ class JobHandler(Handler):
         return {"status": workloads.job_state(inputs["name"])}
 
     def read(self, state: Plain) -> Plain | None:
-        """Its state; a job that is neither running nor done is gone, so that `up` runs it again."""
+        """Its state; a job that is neither running nor done is gone, so `up` runs it again."""
         status = _workloads(state).job_state(state["name"])
-        return None if status == "lost" else {"status": status}
+        return {"status": status} if status in {"running", "succeeded"} else None
 
     def delete(self, state: Plain) -> None:
         """Stop it and remove its files; results are in the registry."""

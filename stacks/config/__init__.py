@@ -1,0 +1,1 @@
+"""Typed stack configuration: validated whole before any resource is declared."""

@@ -1,0 +1,19 @@
+"""Scalar types and the base of every configuration model."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+# vLLM's own choices for --max-lora-rank (0.33.0, vllm/config/lora.py).
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+CustomerId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,62}$")]
+HeaderAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+Reason = Annotated[str, StringConstraints(min_length=10)]
+
+
+class Config(BaseModel):
+    """Unknown keys are errors, values do not change, defaults are checked like given ones."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)

@@ -1,0 +1,143 @@
+"""Configuration of a domain stack."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from registry.names import DomainName, PoolName, VersionField
+from stacks.config.base import LORA_RANKS, Config, CustomerId, Digest, HeaderAlias, Reason
+
+Collector = Literal["platform_docs", "bank_ledger"]
+SwitchableCheck = Literal["faithfulness", "swe_bench_resolved", "garak_critical"]
+
+
+class Dataset(Config):
+    """Reviewed input/output pairs, named by the digest of their bytes."""
+
+    uri: str = Field(description="train.jsonl: file path below the state directory, or s3://")
+    digest: Digest = Field(description="sha256 of the file; another content is refused")
+    heldout_uri: str = Field(description="held-out pairs for the domain test")
+    heldout_digest: Digest
+    min_reviewed: int = Field(500, ge=1, description="fewer rows than this are refused")
+    collector: Collector | None = Field(
+        None, description="makes the files when they are absent (local examples only)"
+    )
+
+
+class Training(Config):
+    """How one pool's adapter is trained. Everything here changes the weights."""
+
+    engine: Literal["peft"] = Field("peft", description="PEFT/TRL, runs anywhere")
+    method: Literal["lora"] = "lora"
+    rank: int = Field(16, description="LoRA rank")
+    alpha: int = Field(32, ge=1, description="LoRA scaling numerator")
+    dropout: float = Field(0.05, ge=0, lt=1)
+    target_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
+    max_seq_length: int = Field(4096, ge=16, description="tokens of prompt and answer")
+    learning_rate: float = Field(2e-4, gt=0, le=1)
+    steps: int = Field(ge=1, description="optimizer steps")
+    batch_size: int = Field(8, ge=1, description="rows in one step")
+    seed: int = Field(7, ge=0)
+
+    @field_validator("rank")
+    @classmethod
+    def _known_rank(cls, rank: int) -> int:
+        if rank not in LORA_RANKS:
+            raise ValueError(f"vLLM serves ranks {', '.join(map(str, LORA_RANKS))}")
+        return rank
+
+    @field_validator("target_modules")
+    @classmethod
+    def _some_modules(cls, modules: tuple[str, ...]) -> tuple[str, ...]:
+        if not modules or len(set(modules)) != len(modules):
+            raise ValueError("name at least one module, each once")
+        return modules
+
+
+class DomainTest(Config):
+    """Held-out pairs, answered by the adapter and by the base."""
+
+    metric: Literal["aws_service", "java_exact"]
+    rows: int = Field(20, ge=1, description="held-out rows in the gate")
+    max_tokens: int = Field(64, ge=1, description="longest answer, tokens")
+
+
+class Experts(Config):
+    """Who must approve a bundle."""
+
+    names: tuple[str, ...] | Literal["anyone"] = Field(
+        description="reviewers who count; `anyone` on local environments only"
+    )
+    required: int = Field(2, ge=0)
+    demo: tuple[Annotated[str, StringConstraints(pattern=r"^demo-")], ...] = Field(
+        (), description="approve in `pipeline up --demo-approvals`; local environments only"
+    )
+
+    @model_validator(mode="after")
+    def _enough(self) -> Self:
+        if isinstance(self.names, tuple) and len(set(self.names)) < self.required:
+            raise ValueError(f"{self.required} approvals required of {len(set(self.names))} names")
+        return self
+
+
+class Gate(Config):
+    """The evaluation gate: what a version must pass before it may go live."""
+
+    faithfulness: float = Field(0.85, ge=0, le=1, description="RAGAS faithfulness, at least")
+    swe_bench_resolved: float = Field(0.30, ge=0, le=1, description="resolved share, at least")
+    domain_test: DomainTest
+    domain_test_margin: float = Field(0.05, ge=0, le=1, description="better than the base by")
+    garak_critical: int = Field(0, ge=0, description="critical findings, at most")
+    experts: Experts
+    off: dict[SwitchableCheck, Reason] = Field(
+        default_factory=dict, description="checks that do not apply here, each with its reason"
+    )
+
+
+class Routing(Config):
+    """How the router answers this domain."""
+
+    mode: Literal["direct"] = Field("direct", description="always the small pool's adapter")
+    content_capture: Literal["off", "hashed", "on"] = Field(
+        "off", description="prompts and answers in traces"
+    )
+
+
+class DomainConfig(Config):
+    """One domain of one customer: its data, training, gate, key, route and release."""
+
+    name: DomainName
+    customer: CustomerId
+    header_aliases: tuple[HeaderAlias, ...] = Field(
+        (), description="further values of X-Customer-Domain that mean this domain"
+    )
+    version: VersionField = Field(description="what this stack trains and releases, vX.Y")
+    dataset: Dataset
+    pools: dict[PoolName, Training | Literal["base"]]
+    gate: Gate
+    routing: Routing = Routing()
+    key_serials: tuple[int, ...] = Field(
+        (1,), min_length=1, description="valid keys; add a number to rotate, remove the old later"
+    )
+
+    @field_validator("pools")
+    @classmethod
+    def _an_adapter(
+        cls, pools: dict[PoolName, Training | Literal["base"]]
+    ) -> dict[PoolName, Training | Literal["base"]]:
+        if not any(isinstance(pool, Training) for pool in pools.values()):
+            raise ValueError("at least one pool trains an adapter: a release of bases is none")
+        return pools
+
+    @model_validator(mode="after")
+    def _distinct_names(self) -> Self:
+        if self.name in self.header_aliases or len(set(self.header_aliases)) != len(
+            self.header_aliases
+        ):
+            raise ValueError("header_aliases: each once, and not the domain's own name")
+        return self
+
+    @property
+    def adapters(self) -> dict[PoolName, Training]:
+        """The pools that get an adapter."""
+        return {name: pool for name, pool in self.pools.items() if isinstance(pool, Training)}

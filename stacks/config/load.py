@@ -1,0 +1,161 @@
+"""From a stack file, or from the engine's configuration, to typed models.
+
+An error names the file, the key, the value and what is allowed.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from stacks.config.domain import DomainConfig
+from stacks.config.environment import EnvironmentConfig
+
+
+class ConfigError(Exception):
+    """A stack configuration that is not valid."""
+
+
+@dataclass(frozen=True)
+class EnvironmentStack:
+    """An environment stack."""
+
+    name: str
+    environment: EnvironmentConfig
+
+
+@dataclass(frozen=True)
+class DomainStack:
+    """A domain stack."""
+
+    name: str
+    environment: str
+    """Name of the environment stack it lives in."""
+    domain: DomainConfig
+
+
+StackConfig = EnvironmentStack | DomainStack
+AnyModel = TypeVar("AnyModel", bound=BaseModel)
+
+_KEYS = {
+    "environment": {"pipeline:kind", "pipeline:environment"},
+    "domain": {"pipeline:kind", "pipeline:environment", "pipeline:domain"},
+}
+
+
+def stack_file(directory: Path, stack: str) -> Path:
+    """The file of a stack."""
+    return directory / f"Pulumi.{stack}.yaml"
+
+
+def list_stacks(directory: Path) -> list[str]:
+    """Names of every stack that has a file."""
+    return sorted(
+        path.name.removeprefix("Pulumi.").removesuffix(".yaml")
+        for path in directory.glob("Pulumi.*.yaml")
+    )
+
+
+def read_stack_file(directory: Path, stack: str) -> dict[str, Any]:
+    """The `config` section of a stack file.
+
+    Raises:
+        ConfigError: The file is missing, is not YAML, or has no such section.
+    """
+    path = stack_file(directory, stack)
+    try:
+        document = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        known = ", ".join(list_stacks(directory)) or "none"
+        raise ConfigError(f"no stack {stack!r}: {path} does not exist (stacks: {known})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from error
+    config = document.get("config") if isinstance(document, dict) else None
+    if not isinstance(config, dict):
+        raise ConfigError(f"{path}: there is no `config` section")
+    return config
+
+
+def load(directory: Path, stack: str) -> StackConfig:
+    """Read and validate a stack file.
+
+    Raises:
+        ConfigError: It is not valid.
+    """
+    return parse(read_stack_file(directory, stack), stack, str(stack_file(directory, stack)))
+
+
+def parse(config: Mapping[str, Any], stack: str, place: str) -> StackConfig:
+    """Validate the `config` section of a stack.
+
+    Args:
+        config: Keys `pipeline:kind` and so on.
+        stack: The stack's name.
+        place: File that errors name.
+
+    Raises:
+        ConfigError: It is not valid.
+    """
+    kind = config.get("pipeline:kind")
+    if kind not in _KEYS:
+        raise ConfigError(f"{place}: pipeline:kind is {kind!r}, allowed: environment, domain")
+    unknown = sorted(k for k in config if k.startswith("pipeline:") and k not in _KEYS[kind])
+    if unknown:
+        raise ConfigError(f"{place}: {unknown[0]}: a {kind} stack has no such key")
+    if kind == "environment":
+        environment = _validate(EnvironmentConfig, config, "pipeline:environment", place)
+        if environment.name != stack:
+            raise ConfigError(
+                f"{place}: pipeline:environment.name: is {environment.name!r}, "
+                f"the stack is {stack!r}: they must be equal"
+            )
+        return EnvironmentStack(stack, environment)
+    return _parse_domain(config, stack, place)
+
+
+def _parse_domain(config: Mapping[str, Any], stack: str, place: str) -> DomainStack:
+    environment = config.get("pipeline:environment")
+    if not isinstance(environment, str):
+        raise ConfigError(
+            f"{place}: pipeline:environment: is {environment!r}, "
+            "must be the name of the environment stack"
+        )
+    domain = _validate(DomainConfig, config, "pipeline:domain", place)
+    if stack != f"{environment}-{domain.name}":
+        raise ConfigError(
+            f"{place}: pipeline:domain.name: the stack of domain {domain.name!r} in environment "
+            f"{environment!r} is named {environment}-{domain.name}, not {stack}"
+        )
+    return DomainStack(stack, environment, domain)
+
+
+def _validate(model: type[AnyModel], config: Mapping[str, Any], key: str, place: str) -> AnyModel:
+    value = config.get(key)
+    if isinstance(value, str):
+        # The engine hands structured values over as JSON.
+        value = json.loads(value)
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        lines = [_line(place, key, details) for details in error.errors()]
+        raise ConfigError("\n".join(dict.fromkeys(lines))) from error
+
+
+def _line(place: str, key: str, details: Any) -> str:
+    # Discriminating parts of unions ("Training", "literal['base']") are no keys of the file.
+    path = [str(p) for p in details["loc"] if not str(p)[:1].isupper() and "[" not in str(p)]
+    where = ".".join([key, *path])
+    if details["type"] == "extra_forbidden":
+        return f"{place}: {where}: unknown key"
+    message = details["msg"].removeprefix("Value error, ")
+    shown = "" if details["type"] == "missing" else f" (is {_shown(details['input'])})"
+    return f"{place}: {where}: {message}{shown}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -1,0 +1,1 @@
+"""The two programs: they compose components and decide nothing else."""
