@@ -1,8 +1,7 @@
 """Read a ledger back, also while it is being written."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from serving.ledger.records import Event, Intent, Record, RecordError, decode
 from serving.ledger.segments import scan, segment_paths
@@ -12,20 +11,16 @@ class LedgerCorruptError(Exception):
     """A readable line follows an unreadable one: records are lost, so no sum can be right."""
 
 
-@dataclass(frozen=True)
-class LedgerView:
-    """What a ledger says, one record per request id."""
+class LedgerView(NamedTuple):
+    """What a ledger says, one record per request id; unpacks as `(events, orphans)`."""
 
     events: list[Event]
     orphans: list[Intent]
     """Intents without an event: requests in flight, or cut off by a crash."""
 
-    def __iter__(self) -> "Iterator[list[Event] | list[Intent]]":
-        return iter((self.events, self.orphans))
-
 
 def read_events(directory: Path) -> LedgerView:
-    """Every request of a ledger, in the order of their ends; unpacks as `(events, orphans)`.
+    """Every request of a ledger, in the order of their ends.
 
     The first event of a request id counts. An unreadable tail is what a crash or a write in
     progress leaves and is passed over: its request is an orphan.

@@ -1,0 +1,189 @@
+"""What is recorded of a request: intent, event, metrics and trace."""
+
+import asyncio
+import hashlib
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
+from serving.ledger import Event, Intent, LedgerWriter
+from serving.router.content import answer_text, prompt_text
+from serving.router.metrics import RouterMetrics
+from serving.router.resolution import Serving
+from serving.router.sse import Usage
+from serving.router.tenancy import TenancyRecord
+from serving.tracing.trace import InferenceTrace
+
+CLIENT_CLOSED: Final = 499
+
+_MAX_CAPTURED_BYTES: Final = 256 * 1024
+
+
+class TraceSink(Protocol):
+    """Takes finished traces; never waits and never fails."""
+
+    def record(self, trace: InferenceTrace) -> None:
+        """Queue a trace."""
+
+
+@dataclass
+class Exchange:
+    """One admitted request, from admission to the end of its response."""
+
+    request_id: str
+    edge_request_id: str | None
+    tenant: TenancyRecord
+    target: Serving
+    operation: str
+    requested_model: str
+    stream: bool
+    prompt: bytes
+    """The request body, for domains whose content is captured."""
+    started: float = field(default_factory=time.monotonic)
+    started_ns: int = field(default_factory=time.time_ns)
+    attempts: int = 0
+    first_byte: float | None = None
+    status: int = 0
+    error: str | None = None
+    usage: Usage | None = None
+    answer: bytearray = field(default_factory=bytearray)
+    finished: "asyncio.Future[None] | None" = None
+
+    def saw_bytes(self, data: bytes) -> None:
+        """Note bytes of the answer that are about to go to the client."""
+        if self.first_byte is None and data:
+            self.first_byte = time.monotonic()
+        if self.tenant.content_capture != "off" and len(self.answer) < _MAX_CAPTURED_BYTES:
+            self.answer += data[: _MAX_CAPTURED_BYTES - len(self.answer)]
+
+
+class Meter:
+    """Writes down every admitted request exactly once."""
+
+    def __init__(
+        self, ledger: LedgerWriter, metrics: RouterMetrics, tracer: TraceSink | None
+    ) -> None:
+        self._ledger = ledger
+        self._metrics = metrics
+        self._tracer = tracer
+
+    def admit(self, exchange: Exchange) -> "asyncio.Future[None]":
+        """Write the intent; nothing goes to the client before the future is done.
+
+        The future fails with LedgerError when the intent cannot be made durable.
+        """
+        target = exchange.target
+        return self._ledger.append(
+            Intent(
+                request_id=exchange.request_id,
+                ts=_now(),
+                domain=exchange.tenant.domain,
+                customer=exchange.tenant.customer,
+                version=str(target.version),
+                served_model=target.served_model,
+                pool=target.pool,
+                stream=exchange.stream,
+            )
+        )
+
+    def finish(self, exchange: Exchange) -> "asyncio.Future[None]":
+        """Write the event; the last byte goes to the client after the future is done.
+
+        Called again, it returns the same future: a request has one event.
+        """
+        if exchange.finished is not None:
+            return exchange.finished
+        ended = time.monotonic()
+        exchange.finished = self._ledger.append(_event(exchange, ended))
+        self._count(exchange, ended)
+        if self._tracer is not None:
+            self._tracer.record(_trace(exchange))
+        return exchange.finished
+
+    def _count(self, exchange: Exchange, ended: float) -> None:
+        target, metrics = exchange.target, self._metrics
+        domain = exchange.tenant.domain
+        metrics.requests.labels(domain, target.pool, str(exchange.status)).inc()
+        metrics.latency.labels(target.pool).observe(ended - exchange.started)
+        if exchange.first_byte is not None:
+            metrics.ttft.labels(target.pool).observe(exchange.first_byte - exchange.started)
+        if exchange.usage is not None:
+            labels = (domain, target.served_model)
+            metrics.tokens.labels(*labels, "input").inc(exchange.usage.input_tokens)
+            metrics.tokens.labels(*labels, "output").inc(exchange.usage.output_tokens)
+
+
+def _event(exchange: Exchange, ended: float) -> Event:
+    usage = exchange.usage
+    first = exchange.first_byte
+    target = exchange.target
+    return Event(
+        request_id=exchange.request_id,
+        ts=_now(),
+        domain=exchange.tenant.domain,
+        customer=exchange.tenant.customer,
+        version=str(target.version),
+        served_model=target.served_model,
+        pool=target.pool,
+        stream=exchange.stream,
+        status=exchange.status,
+        input_tokens=None if usage is None else usage.input_tokens,
+        output_tokens=None if usage is None else usage.output_tokens,
+        cached_tokens=None if usage is None else usage.cached_tokens,
+        latency_ms=round((ended - exchange.started) * 1e3, 3),
+        ttft_ms=None if first is None else round((first - exchange.started) * 1e3, 3),
+        error=exchange.error,
+    )
+
+
+def _trace(exchange: Exchange) -> InferenceTrace:
+    usage = exchange.usage
+    first = exchange.first_byte
+    target = exchange.target
+    prompt, answer = _content(exchange)
+    return InferenceTrace(
+        request_id=exchange.request_id,
+        edge_request_id=exchange.edge_request_id,
+        started_ns=exchange.started_ns,
+        first_byte_ns=(
+            None if first is None else exchange.started_ns + int((first - exchange.started) * 1e9)
+        ),
+        ended_ns=exchange.started_ns + int((time.monotonic() - exchange.started) * 1e9),
+        operation=exchange.operation,
+        domain=exchange.tenant.domain,
+        customer=exchange.tenant.customer,
+        version=str(target.version),
+        served_model=target.served_model,
+        requested_model=exchange.requested_model,
+        pool=target.pool,
+        stream=exchange.stream,
+        status=exchange.status,
+        input_tokens=None if usage is None else usage.input_tokens,
+        output_tokens=None if usage is None else usage.output_tokens,
+        cached_tokens=None if usage is None else usage.cached_tokens,
+        error=exchange.error,
+        attempts=exchange.attempts,
+        input_text=prompt,
+        output_text=answer,
+    )
+
+
+def _content(exchange: Exchange) -> tuple[str | None, str | None]:
+    """Prompt and answer as the domain's policy lets a trace show them."""
+    capture = exchange.tenant.content_capture
+    if capture == "off":
+        return None, None
+    prompt = prompt_text(exchange.prompt)
+    answer = answer_text(bytes(exchange.answer), stream=exchange.stream)
+    if capture == "on":
+        return prompt, answer
+    return _hashed(prompt), _hashed(answer)
+
+
+def _hashed(text: str) -> str:
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,0 +1,148 @@
+"""Follows the pointers of the domains and the reports of the pools."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import aiohttp
+from pydantic import ValidationError
+
+from registry.errors import RegistryError
+from registry.manifest import Manifest
+from registry.names import PoolName, Version
+from registry.pointer import read_pointer
+from registry.store import ObjectStore
+from serving.pod_status import PodStatus
+from serving.router.config import PoolConfig
+from serving.router.releases import PodReport, PoolState, Wanted, domain_releases
+from serving.router.resolution import NO_RELEASES, DomainReleases
+from serving.verified import read_releasable
+
+_log = logging.getLogger(__name__)
+
+_REPORT_TIMEOUT = aiohttp.ClientTimeout(total=3)
+
+
+class ReleaseWatch:
+    """Holds the release map that requests are resolved against.
+
+    The map is replaced whole, so a request sees one state. Registry and pools may be away: what is
+    known stays in use, and nothing moves on a guess.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        public_key: Path,
+        pools: Mapping[PoolName, PoolConfig],
+        session: aiohttp.ClientSession,
+    ) -> None:
+        self._store = store
+        self._public_key = public_key
+        self._pools = pools
+        self._session = session
+        self._manifests: dict[tuple[str, Version], Manifest] = {}
+        self._wanted: dict[str, Wanted] = {}
+        self._problems: dict[str, str] = {}
+        self.releases: Mapping[str, DomainReleases] = {}
+        self.polled = False
+
+    def of(self, domain: str) -> DomainReleases:
+        """What can answer for a domain right now."""
+        return self.releases.get(domain, NO_RELEASES)
+
+    async def run(self, domains: Callable[[], list[str]], interval_s: float) -> None:
+        """Poll until cancelled."""
+        while True:
+            await self.poll(domains())
+            await asyncio.sleep(interval_s)
+
+    async def poll(self, domains: list[str]) -> None:
+        """Look once at every pointer and pool."""
+        reports, wanted = await asyncio.gather(
+            self._reports(), asyncio.to_thread(self._read_wanted, domains)
+        )
+        states = {
+            pool: PoolState(config.served_base, config.quorum, reports[config.adapter_sync_url])
+            for pool, config in self._pools.items()
+        }
+        after = {
+            domain: domain_releases(seen, self.of(domain), states)
+            for domain, seen in wanted.items()
+        }
+        self._log_moves(after)
+        self._wanted, self.releases, self.polled = wanted, after, True
+
+    def _read_wanted(self, domains: list[str]) -> dict[str, Wanted]:
+        wanted: dict[str, Wanted] = {}
+        for domain in domains:
+            try:
+                wanted[domain] = self._read_domain(domain)
+                self._problems.pop(domain, None)
+            except (RegistryError, OSError) as error:
+                self._report(domain, str(error))
+                wanted[domain] = self._wanted.get(domain, Wanted(None, None))
+        return wanted
+
+    def _read_domain(self, domain: str) -> Wanted:
+        pointer = read_pointer(self._store, domain)
+        if pointer.live is None:
+            return Wanted(None, None)
+        live = self._verified(domain, pointer.live, pointer.bundle_digest(pointer.live))
+        previous = None
+        if pointer.previous is not None:
+            digest = pointer.bundle_digest(pointer.previous)
+            try:
+                previous = self._verified(domain, pointer.previous, digest)
+            except RegistryError as error:
+                _log.warning("%s: the release before the live one is not usable: %s", domain, error)
+        return Wanted(live, previous)
+
+    def _verified(self, domain: str, version: Version, released: str | None) -> Manifest:
+        manifest = self._manifests.get((domain, version))
+        if manifest is None:
+            manifest = read_releasable(self._store, domain, version, self._public_key)
+            self._manifests[domain, version] = manifest
+        if manifest.bundle_digest != released:
+            raise RegistryError(
+                f"{domain} {version}: the pointer released bundle {released}, "
+                f"the registry holds {manifest.bundle_digest}"
+            )
+        return manifest
+
+    async def _reports(self) -> dict[str, list[PodReport] | None]:
+        urls = sorted({config.adapter_sync_url for config in self._pools.values()})
+        return dict(
+            zip(urls, await asyncio.gather(*(self._report_of(url) for url in urls)), strict=True)
+        )
+
+    async def _report_of(self, url: str) -> list[PodReport] | None:
+        try:
+            async with self._session.get(f"{url}/status", timeout=_REPORT_TIMEOUT) as response:
+                response.raise_for_status()
+                status = PodStatus.model_validate_json(await response.read())
+        except (aiohttp.ClientError, TimeoutError, ValidationError) as error:
+            self._report(url, f"no report: {type(error).__name__}: {error}")
+            return None
+        self._problems.pop(url, None)
+        return [PodReport(status.loaded(), status.base)]
+
+    def _report(self, subject: str, problem: str) -> None:
+        if self._problems.get(subject) != problem:
+            self._problems[subject] = problem
+            _log.error("%s: %s", subject, problem)
+
+    def _log_moves(self, after: Mapping[str, DomainReleases]) -> None:
+        for domain, releases in after.items():
+            before = self.of(domain).live
+            for pool in self._pools:
+                old, new = before.get(pool), releases.live.get(pool)
+                if old != new:
+                    _log.info(
+                        "%s in pool %s: %s -> %s",
+                        domain,
+                        pool,
+                        old.served_model if old else "nothing",
+                        new.served_model if new else "nothing",
+                    )

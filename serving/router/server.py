@@ -1,0 +1,236 @@
+"""The HTTP surface of the router, and how it starts and stops."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+import aiohttp
+import pydantic_core
+from aiohttp import web
+
+from registry.names import PoolName
+from registry.store import open_store
+from serving.ledger import LedgerWriter
+from serving.router.admission import InFlight, admit, authenticate
+from serving.router.body import forwarded
+from serving.router.config import RouterConfig
+from serving.router.errors import Refusal, RefusedError
+from serving.router.metering import Meter
+from serving.router.metrics import RouterMetrics
+from serving.router.relay import Relay
+from serving.router.release_watch import ReleaseWatch
+from serving.router.resolution import PoolAliases, visible_models
+from serving.router.tenant_folder import TenantFolder
+from serving.router.upstream import Upstream
+from serving.tracing import Tracer
+
+_log = logging.getLogger(__name__)
+
+_OPERATIONS: Final[Mapping[str, str]] = {
+    "/v1/chat/completions": "chat",
+    "/v1/completions": "text_completion",
+}
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Router:
+    """One router process."""
+
+    def __init__(
+        self,
+        config: RouterConfig,
+        *,
+        session: aiohttp.ClientSession,
+        ledger: LedgerWriter,
+        metrics: RouterMetrics,
+        tracer: Tracer | None,
+    ) -> None:
+        limits = config.limits
+        self._config = config
+        self._metrics = metrics
+        self._ledger = ledger
+        self._in_flight = InFlight(limits, metrics.in_flight.set)
+        self._aliases = _aliases(config)
+        self._folder = TenantFolder(config.domains_dir)
+        self._watch = ReleaseWatch(
+            open_store(config.registry_uri), config.evaluation_public_key, config.pools, session
+        )
+        self._relay = Relay(
+            Upstream(session, connect_timeout_s=limits.connect_timeout_s),
+            Meter(ledger, metrics, tracer),
+            request_timeout_s=limits.request_timeout_s,
+            on_retry=lambda pool: metrics.retries.labels(pool).inc(),
+        )
+        self.draining = False
+
+    def application(self) -> web.Application:
+        """The aiohttp application."""
+        app = web.Application(
+            client_max_size=self._config.limits.max_body_bytes, middlewares=[self._refusals]
+        )
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/metrics", self._render_metrics)
+        app.router.add_get("/v1/models", self._models)
+        for path in _OPERATIONS:
+            app.router.add_post(path, self._inference)
+        return app
+
+    async def refresh(self) -> None:
+        """Read records, pointers and reports once."""
+        self._refresh_tenants()
+        await self._watch.poll(self._domains())
+
+    async def follow(self) -> None:
+        """Keep records and releases current until cancelled."""
+        while True:
+            try:
+                await self.refresh()
+            except Exception:
+                # What is known stays in use; the next look comes with the next interval.
+                _log.exception("could not refresh records and releases")
+            await asyncio.sleep(self._config.poll_interval_s)
+
+    def _refresh_tenants(self) -> None:
+        try:
+            self._folder.refresh()
+        except OSError as error:
+            _log.error("tenancy records in %s: %s", self._config.domains_dir, error.strerror)
+
+    def _domains(self) -> list[str]:
+        return [tenant.domain for tenant in self._folder.directory.tenants]
+
+    @web.middleware
+    async def _refusals(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except RefusedError as error:
+            refusal = error.refusal
+        except web.HTTPException as error:
+            refusal = Refusal(error.status, "no_such_route", f"{request.method} {request.path}")
+        self._metrics.requests.labels("", "", str(refusal.status)).inc()
+        return _json(refusal.body(), status=refusal.status, headers=refusal.headers)
+
+    async def _inference(self, request: web.Request) -> web.StreamResponse:
+        caller = authenticate(request, self._folder.directory)
+        with self._in_flight.slot(caller.tenant.domain):
+            admitted = await admit(
+                request,
+                caller,
+                self._config.limits,
+                self._aliases,
+                self._watch.of,
+                operation=_OPERATIONS[request.path],
+            )
+            target = admitted.exchange.target
+            return await self._relay.serve(
+                request,
+                admitted.exchange,
+                f"{self._config.pools[target.pool].base_url}{request.path}",
+                forwarded(admitted.body, target, caller.tenant.domain),
+                keep_usage_chunk=admitted.body.wants_usage,
+            )
+
+    async def _models(self, request: web.Request) -> web.Response:
+        tenant = authenticate(request, self._folder.directory).tenant
+        visible = visible_models(tenant, self._aliases, self._watch.of(tenant.domain))
+        data = [
+            {"id": name, "object": "model", "created": 0, "owned_by": tenant.domain, "root": served}
+            for name, served in visible
+        ]
+        return _json({"object": "list", "data": data})
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        reasons = [
+            reason
+            for reason, holds in (
+                ("draining", self.draining),
+                ("releases not read yet", not self._watch.polled),
+                ("ledger cannot be written", not self._ledger.healthy),
+            )
+            if holds
+        ]
+        body = {"ready": not reasons, "reasons": reasons, "records": self._folder.problems}
+        return _json(body, status=503 if reasons else 200)
+
+    async def _render_metrics(self, _: web.Request) -> web.Response:
+        return web.Response(body=self._metrics.render(), content_type="text/plain", charset="utf-8")
+
+
+async def serve(config: RouterConfig) -> None:
+    """Run until SIGTERM or SIGINT, then finish what is in flight.
+
+    Raises:
+        LedgerError: The ledger cannot be written.
+        OSError: The port is taken.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with contextlib.AsyncExitStack() as stack:
+        router = await _start(config, stack)
+        _log.info("listening on %s:%d", config.listen.host, config.listen.port)
+        await stop.wait()
+        router.draining = True
+        _log.info("draining")
+        await asyncio.sleep(config.limits.drain_delay_s)
+    _log.info("stopped")
+
+
+async def _start(config: RouterConfig, stack: contextlib.AsyncExitStack) -> Router:
+    """Bring everything up; the stack takes it down in reverse order."""
+    metrics = RouterMetrics()
+    session = await stack.enter_async_context(
+        aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+    )
+    tracer = None
+    if config.tracing is not None:
+        tracer = Tracer(config.tracing, on_dropped=metrics.traces_dropped.inc)
+        stack.push_async_callback(asyncio.to_thread, tracer.close)
+    ledger = LedgerWriter(config.ledger_dir, on_commit=metrics.committed)
+    stack.push_async_callback(ledger.close)
+    if ledger.repaired_bytes:
+        _log.warning("cut %d torn bytes off the ledger's end", ledger.repaired_bytes)
+    router = Router(config, session=session, ledger=ledger, metrics=metrics, tracer=tracer)
+    following = asyncio.create_task(router.follow())
+    stack.callback(following.cancel)
+    runner = web.AppRunner(
+        router.application(),
+        access_log=None,
+        # A client that goes away cancels its handler, and with it the model server's work.
+        handler_cancellation=True,
+        shutdown_timeout=config.limits.drain_timeout_s,
+    )
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await web.TCPSite(runner, config.listen.host, config.listen.port).start()
+    return router
+
+
+def _aliases(config: RouterConfig) -> PoolAliases:
+    aliases: dict[str, PoolName] = {
+        alias: pool for pool, settings in config.pools.items() for alias in settings.aliases
+    }
+    return PoolAliases(aliases)
+
+
+def _json(
+    value: object, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    return web.Response(
+        body=pydantic_core.to_json(value),
+        status=status,
+        headers=headers,
+        content_type="application/json",
+    )
