@@ -1,0 +1,75 @@
+"""The HTTP surface of adapter-sync, and how it starts and stops."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+
+import aiohttp
+from aiohttp import web
+
+from registry.store import open_store
+from serving.adapter_sync.config import AdapterSyncConfig
+from serving.adapter_sync.files import AdapterFiles
+from serving.adapter_sync.registry_view import RegistryView
+from serving.adapter_sync.sync import AdapterSync
+from serving.adapter_sync.vllm import VllmServer
+
+_log = logging.getLogger(__name__)
+
+
+async def serve(config: AdapterSyncConfig) -> None:
+    """Run until SIGTERM or SIGINT.
+
+    Raises:
+        RegistryError: The registry's URI is not one.
+        OSError: The port is taken, or the adapters' folder cannot be used.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with contextlib.AsyncExitStack() as stack:
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        sync = build(config, session)
+        runner = web.AppRunner(application(sync), access_log=None)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, config.listen.host, config.listen.port).start()
+        _log.info("listening on %s:%d", config.listen.host, config.listen.port)
+        running = asyncio.create_task(sync.run())
+        stack.callback(running.cancel)
+        await stop.wait()
+    _log.info("stopped")
+
+
+def build(config: AdapterSyncConfig, session: aiohttp.ClientSession) -> AdapterSync:
+    """Put the parts together."""
+    store = open_store(config.registry_uri)
+    files = AdapterFiles(config.adapters_dir, store, config.pool)
+    view = RegistryView(
+        store=store,
+        public_key=config.evaluation_public_key,
+        pool=config.pool,
+        include_candidates=config.include_candidates,
+        last_good=config.adapters_dir / ".last-good.json",
+    )
+    view.load_last_good()
+    server = VllmServer(session, config.vllm_url, config.request_timeout_s)
+    return AdapterSync(config, view, files, server)
+
+
+def application(sync: AdapterSync) -> web.Application:
+    """GET /healthz and GET /status (see PodStatus)."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def status(_: web.Request) -> web.Response:
+        body = sync.status().model_dump_json()
+        return web.Response(text=body, content_type="application/json")
+
+    app = web.Application()
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/status", status)
+    return app

@@ -1,0 +1,93 @@
+"""What adapter-sync asks of a vLLM server."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+
+class ModelServerError(Exception):
+    """The server refused or did not answer."""
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """How a model reads and continues a fixed prompt."""
+
+    tokens: tuple[str, ...]
+    logprobs: tuple[float, ...]
+
+    def differs(self, other: "Fingerprint") -> bool:
+        """Whether the two cannot come from the same weights."""
+        if self.tokens != other.tokens:
+            return True
+        pairs = zip(self.logprobs, other.logprobs, strict=True)
+        return any(abs(mine - theirs) > _SAME for mine, theirs in pairs)
+
+
+# Two runs of the same weights on the same prompt differ by batch effects well below this.
+_SAME = 1e-3
+
+
+class VllmServer:
+    """One vLLM server with runtime LoRA updating."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, timeout_s: float) -> None:
+        self._session = session
+        self._url = url
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+
+    async def adapters(self) -> dict[str, str]:
+        """Served name and path of every adapter that the server holds.
+
+        Raises:
+            ModelServerError: It does not answer.
+        """
+        body = await self._call("GET", "/v1/models")
+        return {
+            str(model["id"]): str(model.get("root"))
+            for model in body.get("data", [])
+            if model.get("parent")
+        }
+
+    async def load(self, name: str, path: str) -> None:
+        """Load an adapter under a name that it does not hold yet. Raises ModelServerError."""
+        await self._call("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": path})
+
+    async def unload(self, name: str) -> None:
+        """Forget an adapter. Raises ModelServerError."""
+        await self._call("POST", "/v1/unload_lora_adapter", {"lora_name": name})
+
+    async def fingerprint(self, model: str, prompt: str) -> Fingerprint:
+        """Read a prompt and continue it by a few tokens. Raises ModelServerError."""
+        request = {
+            "model": model,
+            "prompt": prompt,
+            "max_tokens": 4,
+            "temperature": 0,
+            "logprobs": 1,
+            "echo": True,
+        }
+        body = await self._call("POST", "/v1/completions", request)
+        try:
+            logprobs = body["choices"][0]["logprobs"]
+            return Fingerprint(
+                tuple(logprobs["tokens"]), tuple(lp or 0.0 for lp in logprobs["token_logprobs"])
+            )
+        except (KeyError, IndexError, TypeError) as error:
+            raise ModelServerError(f"{model} gave no log probabilities for the probe") from error
+
+    async def _call(
+        self, method: str, path: str, body: dict[str, object] | None = None
+    ) -> dict[str, Any]:
+        try:
+            async with self._session.request(
+                method, self._url + path, json=body, timeout=self._timeout
+            ) as response:
+                text = await response.text()
+                if response.status != 200:
+                    raise ModelServerError(f"{path}: HTTP {response.status}: {text[:500]}")
+                is_json = response.content_type == "application/json"
+                return await response.json() if is_json else {}
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ModelServerError(f"{path}: {type(error).__name__}: {error}") from error
