@@ -22,7 +22,7 @@ from serving.router.metering import Meter
 from serving.router.metrics import RouterMetrics
 from serving.router.relay import Relay
 from serving.router.release_watch import ReleaseWatch
-from serving.router.resolution import PoolAliases, visible_models
+from serving.router.resolution import DomainReleases, PoolAliases, visible_models
 from serving.router.tenant_folder import TenantFolder
 from serving.router.upstream import Upstream
 from serving.tracing import Tracer
@@ -79,6 +79,14 @@ class Router:
         for path in _OPERATIONS:
             app.router.add_post(path, self._inference)
         return app
+
+    def releases_of(self, domain: str) -> DomainReleases:
+        """What can answer for a domain right now."""
+        return self._watch.of(domain)
+
+    def knows(self, domain: str) -> bool:
+        """Whether the domain has a usable tenancy record."""
+        return self._folder.directory.by_name(domain) is not None
 
     async def refresh(self) -> None:
         """Read records, pointers and reports once."""
@@ -176,8 +184,8 @@ async def serve(config: RouterConfig) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
-        router = await _start(config, stack)
-        _log.info("listening on %s:%d", config.listen.host, config.listen.port)
+        router, url = await start(config, stack)
+        _log.info("listening on %s", url)
         await stop.wait()
         router.draining = True
         _log.info("draining")
@@ -185,8 +193,8 @@ async def serve(config: RouterConfig) -> None:
     _log.info("stopped")
 
 
-async def _start(config: RouterConfig, stack: contextlib.AsyncExitStack) -> Router:
-    """Bring everything up; the stack takes it down in reverse order."""
+async def start(config: RouterConfig, stack: contextlib.AsyncExitStack) -> tuple[Router, str]:
+    """Bring everything up; the stack takes it down in reverse order. Also gives the URL."""
     metrics = RouterMetrics()
     session = await stack.enter_async_context(
         aiohttp.ClientSession(
@@ -215,7 +223,8 @@ async def _start(config: RouterConfig, stack: contextlib.AsyncExitStack) -> Rout
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     await web.TCPSite(runner, config.listen.host, config.listen.port).start()
-    return router
+    host, port = runner.addresses[0][:2]
+    return router, f"http://{host}:{port}"
 
 
 def _aliases(config: RouterConfig) -> PoolAliases:
