@@ -25,7 +25,7 @@ from serving.router.release_watch import ReleaseWatch
 from serving.router.resolution import DomainReleases, PoolAliases, visible_models
 from serving.router.tenant_folder import TenantFolder
 from serving.router.upstream import Upstream
-from serving.tracing import Tracer
+from serving.tracing.tracer import Tracer
 
 _log = logging.getLogger(__name__)
 

@@ -1,7 +1,5 @@
-"""One trace for each request, sent in the background; losing one never costs a request."""
+"""One trace for each request, sent in the background; losing one never costs a request.
 
-from serving.tracing.config import TracingConfig
-from serving.tracing.trace import InferenceTrace
-from serving.tracing.tracer import Tracer
-
-__all__ = ["InferenceTrace", "Tracer", "TracingConfig"]
+The package imports nothing here: whoever renders a configuration needs `serving.tracing.config`
+without the OpenTelemetry exporters.
+"""

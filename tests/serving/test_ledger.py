@@ -1,0 +1,211 @@
+"""The ledger: what it promises after crashes, damage and full disks."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.ledger import Event, Intent, LedgerCorruptError, LedgerError, LedgerWriter, read_events
+from serving.ledger.records import DamagedRecordError, RecordError, decode, encode
+from serving.ledger.segments import SegmentFile, segment_paths
+
+INTENT = Intent(
+    request_id="r1",
+    ts="2026-01-01T00:00:00.000000Z",
+    domain="bank-ledger",
+    customer="customer-bank-A",
+    version="v1.0",
+    served_model="bank-ledger-v1.0",
+    pool="slm",
+    stream=False,
+)
+EVENT = Event(
+    **(vars(INTENT) | {"ts": "2026-01-01T00:00:01.000000Z"}),
+    status=200,
+    input_tokens=7,
+    output_tokens=3,
+    cached_tokens=None,
+    latency_ms=12.5,
+    ttft_ms=3.25,
+    error=None,
+)
+
+text = st.text(max_size=40)
+events = st.builds(
+    replace,
+    st.just(EVENT),
+    request_id=text,
+    customer=text,
+    input_tokens=st.none() | st.integers(0, 10**9),
+    latency_ms=st.floats(0, 1e9),
+    error=st.none() | text,
+)
+
+
+@given(events)
+def test_a_record_survives_its_line(event: Event) -> None:
+    line = encode(event)
+    assert line.count(b"\n") == 1
+    assert decode(line[:-1]) == event
+    assert json.loads(line)["schema"] == 1
+
+
+@given(st.data())
+def test_a_changed_byte_is_noticed(data: st.DataObject) -> None:
+    line = bytearray(encode(EVENT)[:-1])
+    position = data.draw(st.integers(0, len(line) - 1))
+    line[position] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(RecordError):
+        decode(bytes(line))
+
+
+def test_a_newer_schema_is_not_taken_for_damage() -> None:
+    import zlib
+
+    body = encode(EVENT)[:-1].replace(b'"schema":1', b'"schema":2').rpartition(b',"crc"')[0]
+    with pytest.raises(RecordError, match="schema 2") as caught:
+        decode(b'%b,"crc":"%08x"}' % (body, zlib.crc32(body)))
+    assert not isinstance(caught.value, DamagedRecordError)
+
+
+@pytest.mark.parametrize("tail", [b"", b"\0" * 64, b"garbage\n", b"\n\n"])
+def test_every_torn_tail_is_cut_and_kept(tmp_path: Path, tail: bytes) -> None:
+    whole = encode(INTENT)
+    torn = encode(EVENT)
+    for cut in range(0, len(torn) - 1, 7):
+        directory = tmp_path / f"{cut}-{len(tail)}"
+        directory.mkdir()
+        path = directory / "segment-0000000001.jsonl"
+        path.write_bytes(whole + torn[:cut] + tail)
+        assert read_events(directory) == ([], [INTENT])
+        segment = SegmentFile(directory, max_bytes=1000)
+        segment.append(torn)
+        segment.close()
+        assert segment.repaired_bytes == cut + len(tail)
+        assert path.read_bytes() == whole
+        if cut + len(tail):
+            assert path.with_suffix(".torn").read_bytes() == torn[:cut] + tail
+        assert read_events(directory) == ([EVENT], [])
+
+
+def test_damage_in_the_middle_is_named_and_never_cut(tmp_path: Path) -> None:
+    path = tmp_path / "segment-0000000001.jsonl"
+    lines = [encode(INTENT), encode(EVENT).replace(b"200", b"201"), encode(EVENT)]
+    path.write_bytes(b"".join(lines))
+    with pytest.raises(LedgerCorruptError, match=r"segment-0000000001.jsonl: line 2 .*checksum"):
+        read_events(tmp_path)
+    SegmentFile(tmp_path, max_bytes=1000).close()
+    assert path.read_bytes() == b"".join(lines)
+
+
+def test_duplicates_count_once(tmp_path: Path) -> None:
+    second = replace(EVENT, output_tokens=999)
+    lines = [encode(r) for r in (INTENT, INTENT, EVENT, second)]
+    (tmp_path / "segment-0000000001.jsonl").write_bytes(b"".join(lines))
+    assert read_events(tmp_path) == ([EVENT], [])
+
+
+def test_a_directory_has_one_writer(tmp_path: Path) -> None:
+    first = SegmentFile(tmp_path, max_bytes=1000)
+    with pytest.raises(LedgerError, match="another process"):
+        SegmentFile(tmp_path, max_bytes=1000)
+    first.close()
+    SegmentFile(tmp_path, max_bytes=1000).close()
+
+
+def test_segments_roll_over(tmp_path: Path) -> None:
+    segment = SegmentFile(tmp_path, max_bytes=len(encode(EVENT)))
+    ids = [f"r{i}" for i in range(5)]
+    for request_id in ids:
+        segment.append(encode(replace(EVENT, request_id=request_id)))
+    segment.close()
+    assert len(segment_paths(tmp_path)) == 5
+    assert [event.request_id for event in read_events(tmp_path).events] == ids
+
+
+async def test_concurrent_records_share_a_sync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits: list[int] = []
+    writer = LedgerWriter(tmp_path, on_commit=lambda records, _: commits.append(records))
+    real = os.fdatasync
+    monkeypatch.setattr(os, "fdatasync", lambda fd: (__import__("time").sleep(0.05), real(fd))[1])
+    await asyncio.gather(*(writer.append(replace(EVENT, request_id=f"r{i}")) for i in range(100)))
+    assert len(read_events(tmp_path).events) == 100
+    await writer.close()
+    assert sum(commits) == 100
+    assert len(commits) < 20
+
+
+async def test_a_full_disk_fails_the_record_and_heals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = LedgerWriter(tmp_path)
+    real_write = os.write
+
+    def full(fd: int, data: bytes) -> int:
+        real_write(fd, bytes(data)[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(LedgerError, match="No space left"):
+        await writer.append(INTENT)
+    assert not writer.healthy
+    monkeypatch.setattr(os, "write", real_write)
+    await writer.append(EVENT)
+    assert writer.healthy
+    await writer.close()
+    assert read_events(tmp_path) == ([EVENT], [])
+
+
+async def test_a_closed_ledger_refuses(tmp_path: Path) -> None:
+    writer = LedgerWriter(tmp_path)
+    await writer.close()
+    with pytest.raises(LedgerError, match="closed"):
+        await writer.append(EVENT)
+
+
+_VICTIM = """
+import asyncio, sys
+from pathlib import Path
+from dataclasses import replace
+sys.path.insert(0, sys.argv[2])
+from test_ledger import EVENT
+from serving.ledger import LedgerWriter
+
+async def main():
+    writer = LedgerWriter(Path(sys.argv[1]), max_segment_bytes=4000)
+    for i in range(1_000_000):
+        await writer.append(replace(EVENT, request_id=f"r{i}"))
+        print(i, flush=True)
+
+asyncio.run(main())
+"""
+
+
+def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
+    acknowledged = -1
+    for _ in range(3):
+        victim = subprocess.Popen(
+            [sys.executable, "-c", _VICTIM, str(tmp_path), str(Path(__file__).parent)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert victim.stdout is not None
+        for line in victim.stdout:
+            acknowledged = int(line)
+            if acknowledged >= 40:
+                os.kill(victim.pid, signal.SIGKILL)
+                break
+        acknowledged = max([acknowledged, *(int(line) for line in victim.stdout if line.strip())])
+        victim.wait()
+        found = {event.request_id for event in read_events(tmp_path).events}
+        assert {f"r{i}" for i in range(acknowledged + 1)} <= found

@@ -1,0 +1,408 @@
+"""What happens between a client and a model server, through the running router."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from stand_in_vllm import StandInVllm
+from test_router_resolves import live
+from world import RequestPath, World, loaded, running_router, running_sync, serving, until
+
+from serving.ledger import Event, read_events
+
+
+async def events(path: RequestPath, count: int) -> list[Event]:
+    """The ledger's events once there are so many."""
+    await until(
+        lambda: len(read_events(path.world.ledger_dir).events) >= count, "the events are written"
+    )
+    return read_events(path.world.ledger_dir).events
+
+
+async def stream(path: RequestPath, key: str, **fields: Any) -> tuple[list[dict[str, Any]], bytes]:
+    """A streamed answer: its events as JSON, and its raw bytes."""
+    body = {"model": "slm", "messages": [{"role": "user", "content": "a b c"}], "stream": True}
+    async with path.session.post(
+        f"{path.url}/v1/chat/completions",
+        json=body | fields,
+        headers={"Authorization": f"Bearer {key}"},
+    ) as response:
+        raw = await response.read()
+    lines = [line[6:] for line in raw.split(b"\n\n") if line.startswith(b"data: {")]
+    return [json.loads(line) for line in lines], raw
+
+
+async def test_whole_answer_is_metered(request_path: RequestPath) -> None:
+    key = await live(request_path, "bank-ledger", "v1.0")
+    _, body, headers = await request_path.ask(key, max_tokens=5)
+    (event,) = await events(request_path, 1)
+    assert (event.request_id, event.status, event.error) == (headers["X-Request-Id"], 200, None)
+    assert (event.domain, event.customer) == ("bank-ledger", "customer-bank-ledger")
+    assert (event.served_model, event.version, event.pool) == ("bank-ledger-v1.0", "v1.0", "slm")
+    assert (event.input_tokens, event.output_tokens) == (3, 5)
+    assert body["usage"]["completion_tokens"] == 5
+    assert event.ttft_ms is not None
+    assert 0 < event.ttft_ms <= event.latency_ms
+
+
+@pytest.mark.parametrize("asks", [False, True])
+async def test_stream_hides_usage_unless_asked(request_path: RequestPath, asks: bool) -> None:
+    key = await live(request_path, "bank-ledger", "v1.0")
+    options = {"stream_options": {"include_usage": True}} if asks else {}
+    chunks, raw = await stream(request_path, key, max_tokens=6, **options)
+    words = "".join(c["choices"][0]["delta"]["content"] for c in chunks if c["choices"])
+    assert words.split() == request_path.vllm.words("bank-ledger-v1.0", 6)
+    assert raw.endswith(b"data: [DONE]\n\n")
+    with_usage = [chunk for chunk in chunks if "usage" in chunk]
+    assert len(with_usage) == int(asks)
+    assert all(chunk["choices"] == [] for chunk in with_usage)
+    (event,) = await events(request_path, 1)
+    assert (event.input_tokens, event.output_tokens, event.stream) == (3, 6, True)
+
+
+async def test_the_event_is_durable_before_the_last_byte(request_path: RequestPath) -> None:
+    key = await live(request_path, "bank-ledger", "v1.0")
+    body = {"model": "slm", "messages": [], "stream": True}
+    async with request_path.session.post(
+        f"{request_path.url}/v1/chat/completions",
+        json=body,
+        headers={"Authorization": f"Bearer {key}"},
+    ) as response:
+        request_id = response.headers["X-Request-Id"]
+        async for line in response.content:
+            if line.startswith(b"data: [DONE]"):
+                found, orphans = read_events(request_path.world.ledger_dir)
+                assert [event.request_id for event in found] == [request_id]
+                assert not orphans
+                break
+            # The intent is there from the first byte on.
+            _, orphans = read_events(request_path.world.ledger_dir)
+            known = read_events(request_path.world.ledger_dir)
+            ids = {r.request_id for r in [*known.events, *known.orphans]}
+            assert request_id in ids
+
+
+async def test_client_that_leaves_a_stream_is_recorded_and_cancels(
+    request_path: RequestPath,
+) -> None:
+    key = await live(request_path, "bank-ledger", "v1.0")
+    request_path.vllm.token_delay_s = 0.02
+    body = {"model": "slm", "messages": [{"content": "a b"}], "stream": True, "max_tokens": 10_000}
+    response = await request_path.session.post(
+        f"{request_path.url}/v1/chat/completions",
+        json=body,
+        headers={"Authorization": f"Bearer {key}"},
+    )
+    for _ in range(6):
+        await response.content.readline()
+    response.close()
+    (event,) = await events(request_path, 1)
+    await until(lambda: request_path.vllm.cancelled == 1, "the model server's work is cancelled")
+    assert (event.status, event.error) == (499, "client_closed")
+    assert event.input_tokens == 2
+    assert event.output_tokens is not None
+    assert 1 <= event.output_tokens <= request_path.vllm.sent_tokens < 10_000
+
+
+async def test_client_that_leaves_before_the_answer(request_path: RequestPath) -> None:
+    key = await live(request_path, "bank-ledger", "v1.0")
+    request_path.vllm.first_delay_s = 60
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            await request_path.ask(key)
+    (event,) = await events(request_path, 1)
+    await until(lambda: request_path.vllm.cancelled == 1, "the model server's work is cancelled")
+    assert (event.status, event.input_tokens, event.output_tokens) == (499, None, None)
+
+
+async def test_one_retry_on_a_broken_connection(request_path: RequestPath) -> None:
+    key = await live(request_path, "bank-ledger", "v1.0")
+    request_path.vllm.refuse_connections = 1
+    assert (await request_path.ask(key))[0] == 200
+    request_path.vllm.refuse_connections = 2
+    status, body, _headers = await request_path.ask(key)
+    assert (status, body["error"]["code"]) == (502, "upstream_unreachable")
+    assert request_path.vllm.refuse_connections == 0
+    found = await events(request_path, 2)
+    assert [event.status for event in found] == [200, 502]
+
+
+async def test_a_stream_that_breaks_off_says_so(request_path: RequestPath) -> None:
+    key = await live(request_path, "bank-ledger", "v1.0")
+    request_path.vllm.break_after = 3
+    request_path.vllm.token_delay_s = 0.01
+    chunks, raw = await stream(request_path, key)
+    assert chunks[-1]["error"]["code"] == "upstream_broke_off"
+    assert b"[DONE]" not in raw
+    (event,) = await events(request_path, 1)
+    assert (event.status, event.error, event.output_tokens) == (502, "upstream_broke_off", 3)
+    assert len(request_path.vllm.requests) == 3, "a request is not sent again after its first byte"
+
+
+@pytest.mark.parametrize(
+    ("upstream", "status", "code"),
+    [(500, 502, "upstream_failed"), (404, 503, "release_not_loaded"), (400, 400, 400)],
+)
+async def test_failures_of_the_model_server(
+    request_path: RequestPath, upstream: int, status: int, code: object
+) -> None:
+    key = await live(request_path, "bank-ledger", "v1.0")
+    request_path.vllm.status = upstream
+    answer, body, _ = await request_path.ask(key)
+    assert (answer, body["error"]["code"]) == (status, code)
+    (event,) = await events(request_path, 1)
+    assert event.status == status
+    assert event.output_tokens is None
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "code"),
+    [
+        (b"not json", 400, "invalid_json"),
+        (b"[1, 2]", 400, "invalid_json"),
+        (b'{"model": "slm", "temperature": NaN}', 400, "invalid_json"),
+        (b"\xff\xfe", 400, "invalid_json"),
+        (b"[" * 100_000, 400, "invalid_json"),
+        (b'{"messages": []}', 400, "invalid_value"),
+        (b'{"model": "slm", "pad": "' + b"x" * 3_000_000 + b'"}', 413, "request_too_large"),
+    ],
+    ids=["text", "list", "nan", "not-utf8", "deep", "no-model", "oversize"],
+)
+async def test_bodies_that_are_refused(
+    request_path: RequestPath, data: bytes, status: int, code: str
+) -> None:
+    key = await live(request_path, "bank-ledger", "v1.0")
+    answer, body, _ = await request_path.ask(key, data=data)
+    assert (answer, body["error"]["code"]) == (status, code)
+    assert not read_events(request_path.world.ledger_dir).events
+
+
+async def test_an_oversize_body_without_a_length_is_refused(request_path: RequestPath) -> None:
+    key = await live(request_path, "bank-ledger", "v1.0")
+
+    async def endless() -> Any:
+        for _ in range(100):
+            yield b"x" * 100_000
+
+    async with request_path.session.post(
+        f"{request_path.url}/v1/chat/completions",
+        data=endless(),
+        headers={"Authorization": f"Bearer {key}"},
+    ) as response:
+        assert response.status == 413
+
+
+async def test_unknown_routes_are_json_errors(request_path: RequestPath) -> None:
+    async with request_path.session.post(f"{request_path.url}/v1/load_lora_adapter") as response:
+        assert response.status == 404
+        assert (await response.json())["error"]["code"] == "no_such_route"
+
+
+async def with_limits(
+    world: World, limits: dict[str, Any], act: Callable[[RequestPath], Any]
+) -> None:
+    """Run `act` against a router with other limits."""
+    vllm = StandInVllm()
+    async with (
+        serving(vllm.application()) as vllm_url,
+        running_sync(world, vllm_url) as (sync_url, sync),
+        running_router(world.router_config(vllm_url, sync_url, limits=limits)) as (url, router),
+        aiohttp.ClientSession() as session,
+    ):
+        await act(RequestPath(world, vllm, sync, router, url, session))
+
+
+@pytest.mark.parametrize(
+    "limits", [{"max_in_flight": 2}, {"max_in_flight_per_domain": 2}], ids=["router", "domain"]
+)
+async def test_requests_over_the_bound_get_429(world: World, limits: dict[str, Any]) -> None:
+    async def act(path: RequestPath) -> None:
+        key = await live(path, "bank-ledger", "v1.0")
+        path.vllm.first_delay_s = 0.5
+        before = len(path.vllm.requests)
+        answers = await asyncio.gather(*(path.ask(key) for _ in range(6)))
+        statuses = sorted(status for status, _, _ in answers)
+        assert statuses == [200, 200, 429, 429, 429, 429]
+        refused = next(headers for status, _, headers in answers if status == 429)
+        assert int(refused["Retry-After"]) >= 1
+        assert len(path.vllm.requests) - before == 2
+        path.vllm.first_delay_s = 0
+        assert (await path.ask(key))[0] == 200, "slots come back"
+
+    await with_limits(world, limits, act)
+
+
+async def test_deadline(world: World) -> None:
+    async def act(path: RequestPath) -> None:
+        key = await live(path, "bank-ledger", "v1.0")
+        path.vllm.first_delay_s = 30
+        status, body, _ = await path.ask(key)
+        assert (status, body["error"]["code"]) == (504, "deadline_exceeded")
+        path.vllm.first_delay_s, path.vllm.token_delay_s = 0, 0.1
+        chunks, _raw = await stream(path, key, max_tokens=1000)
+        assert chunks[-1]["error"]["code"] == "deadline_exceeded"
+        found = await events(path, 2)
+        assert [(event.status, event.stream) for event in found] == [(504, False), (504, True)]
+        assert found[1].output_tokens is not None
+        await until(lambda: path.vllm.cancelled == 2, "the model server's work is cancelled")
+
+    await with_limits(world, {"request_timeout_s": 0.5}, act)
+
+
+async def test_back_pressure_reaches_the_model_server(request_path: RequestPath) -> None:
+    key = await live(request_path, "bank-ledger", "v1.0")
+    total = 200_000
+    body = {"model": "slm", "messages": [], "stream": True, "max_tokens": total}
+    response = await request_path.session.post(
+        f"{request_path.url}/v1/chat/completions",
+        json=body,
+        headers={"Authorization": f"Bearer {key}"},
+    )
+    sent = -1
+    async with asyncio.timeout(60):
+        while sent != request_path.vllm.sent_tokens:
+            sent = request_path.vllm.sent_tokens
+            await asyncio.sleep(0.5)
+    assert 0 < sent < total, "the model server went on although the client does not read"
+    response.close()
+    (event,) = await events(request_path, 1)
+    assert event.status == 499
+
+
+async def test_a_ledger_that_cannot_be_written_stops_service(
+    request_path: RequestPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = await live(request_path, "bank-ledger", "v1.0")
+    real = os.fdatasync
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fdatasync", full)
+    status, body, _ = await request_path.ask(key)
+    assert (status, body["error"]["code"]) == (503, "ledger_unavailable")
+    async with request_path.session.get(f"{request_path.url}/readyz") as response:
+        assert response.status == 503
+    monkeypatch.setattr(os, "fdatasync", real)
+    assert (await request_path.ask(key))[0] == 200
+
+
+class Process:
+    """The router as a process of its own."""
+
+    def __init__(self, process: asyncio.subprocess.Process, url: str) -> None:
+        self.process, self.url = process, url
+
+    @classmethod
+    async def start(cls, config: Any, directory: Path) -> "Process":
+        file = directory / "router.json"
+        file.write_text(config.model_dump_json())
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "serving.router",
+            "--config",
+            str(file),
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert process.stderr is not None
+        while line := (await process.stderr.readline()).decode():
+            if "listening on " in line:
+                return cls(process, line.split("listening on ")[1].strip())
+        raise AssertionError("the router did not start")
+
+
+async def started(world: World, vllm_url: str, sync_url: str, sync: Any) -> tuple[Process, str]:
+    """A router process with a live release."""
+    key = world.domain("bank-ledger")
+    world.go_live("bank-ledger", "v1.0")
+    await until(lambda: loaded(sync, "bank-ledger", "v1.0"), "the adapter is loaded")
+    router = await Process.start(world.router_config(vllm_url, sync_url), world.root)
+    async with aiohttp.ClientSession() as session, asyncio.timeout(20):
+        headers = {"Authorization": f"Bearer {key}"}
+        while True:
+            async with session.get(f"{router.url}/v1/models", headers=headers) as answer:
+                if answer.status == 200 and "bank-ledger-v1.0" in await answer.text():
+                    return router, key
+            await asyncio.sleep(0.05)
+
+
+async def test_kill_9_between_intent_and_event_leaves_a_named_orphan(world: World) -> None:
+    vllm = StandInVllm(first_delay_s=0)
+    async with (
+        serving(vllm.application()) as vllm_url,
+        running_sync(world, vllm_url) as (sync_url, sync),
+        aiohttp.ClientSession() as session,
+    ):
+        router, key = await started(world, vllm_url, sync_url, sync)
+        vllm.token_delay_s = 0.05
+        body = {"model": "slm", "messages": [], "stream": True, "max_tokens": 1000}
+        response = await session.post(
+            f"{router.url}/v1/chat/completions",
+            json=body,
+            headers={"Authorization": f"Bearer {key}"},
+        )
+        await response.content.readline()
+        router.process.kill()
+        await router.process.wait()
+        with pytest.raises(aiohttp.ClientError):
+            await response.read()
+        found, orphans = read_events(world.ledger_dir)
+        assert found == []
+        assert [orphan.request_id for orphan in orphans] == [response.headers["X-Request-Id"]]
+        again, _ = await started_again(world, vllm_url, sync_url)
+        again.process.terminate()
+        assert await again.process.wait() == 0
+        assert read_events(world.ledger_dir).orphans == orphans
+
+
+async def started_again(world: World, vllm_url: str, sync_url: str) -> tuple[Process, None]:
+    return await Process.start(world.router_config(vllm_url, sync_url), world.root), None
+
+
+async def test_sigterm_finishes_what_is_in_flight(world: World) -> None:
+    vllm = StandInVllm()
+    async with (
+        serving(vllm.application()) as vllm_url,
+        running_sync(world, vllm_url) as (sync_url, sync),
+        aiohttp.ClientSession() as session,
+    ):
+        router, key = await started(world, vllm_url, sync_url, sync)
+        vllm.token_delay_s = 0.05
+        body = {"model": "slm", "messages": [], "stream": True, "max_tokens": 30}
+        headers = {"Authorization": f"Bearer {key}"}
+        url = f"{router.url}/v1/chat/completions"
+        response = await session.post(url, json=body, headers=headers)
+        await response.content.readline()
+        router.process.send_signal(signal.SIGTERM)
+        rest = await response.read()
+        assert rest.endswith(b"data: [DONE]\n\n")
+        assert await router.process.wait() == 0
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await session.post(url, json=body, headers=headers)
+        (event,) = read_events(world.ledger_dir).events
+        assert (event.status, event.output_tokens) == (200, 30)
+
+
+async def test_two_routers_do_not_share_a_ledger(request_path: RequestPath) -> None:
+    config = request_path.world.router_config("http://127.0.0.1:1", "http://127.0.0.1:1")
+    file = request_path.world.root / "second.json"
+    file.write_text(config.model_dump_json())
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "serving.router",
+        "--config",
+        str(file),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await process.communicate()
+    assert process.returncode == 2
+    assert b"another process" in said
