@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from serving.edge.bootstrap import xds_files
+from serving.edge.bootstrap import render_bootstrap, xds_files
 from serving.edge.config import EdgeConfig
 from serving.edge.files import RouteFolder, replace_file
 from serving.edge.gateway import translation_input
@@ -101,6 +101,7 @@ class Controller:
 
     def run(self) -> None:
         """Follow the folder until the process ends."""
+        replace_file(self._config.xds_dir / "bootstrap.yaml", render_bootstrap(self._config))
         changed_at = 0.0
         while True:
             if self.step():

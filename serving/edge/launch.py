@@ -1,7 +1,7 @@
 """Starts Envoy for the local edge: `python -m serving.edge.launch --config edge.json`.
 
-Writes Envoy's bootstrap file, waits until the control plane has written the first resources, and
-becomes Envoy.
+Envoy ends when a file that it shall watch does not exist yet. So this waits until the control plane
+has written them all, and becomes Envoy.
 """
 
 import argparse
@@ -47,6 +47,7 @@ def prepare(config: EdgeConfig, wait_s: float = _WAIT_S) -> tuple[str, ...]:
     if not os.access(config.envoy, os.X_OK):
         raise ConfigError(f"envoy: no program at {config.envoy}; run `make setup`")
     config.xds_dir.mkdir(parents=True, exist_ok=True)
+    # The same text as the control plane's: an old file could name another port.
     replace_file(config.xds_dir / "bootstrap.yaml", render_bootstrap(config))
     files = xds_files(config)
     needed = [Path(files.clusters), Path(files.routes), Path(files.listeners)]
