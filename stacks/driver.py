@@ -5,8 +5,9 @@ driver only repeats `up` when a declared job has ended.
 """
 
 import time
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,8 +17,8 @@ from pulumi import automation as auto
 from registry.runs import RunStatus, read_result, read_status
 from registry.store import ObjectStore, open_store
 from stacks.config.load import ConfigError, DomainStack
-from stacks.contract import OUTPUT, parse_contract
-from stacks.engine import open_stack, stack_exists
+from stacks.contract import OUTPUT, EnvironmentContract, parse_contract
+from stacks.engine import open_stack, stack_exists, when_free
 from stacks.paths import StateDirectory
 from stacks.programs import domain as domain_program
 from stacks.programs.domain import JobFactory
@@ -44,6 +45,15 @@ class Release:
     pending: tuple[str, ...]
     changes: int
     """Resources that this `up` created, updated or deleted."""
+
+
+@dataclass
+class _Ended:
+    """Pending runs that came to an end."""
+
+    done: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
 
 
 class Observer(Protocol):
@@ -88,9 +98,12 @@ class Driver:
         self, stack: DomainStack, config: dict[str, Any], *, retry: bool = False
     ) -> Release:
         """One `up`: read the registry, declare what is next."""
-        engine_stack = self.open_domain(stack, config, retry=retry)
-        result = engine_stack.up(refresh=True, on_event=partial(self._observer.engine, stack.name))
-        release = _release(result)
+        return self._up(self.open_domain(stack, config, retry=retry))
+
+    def _up(self, engine_stack: auto.Stack, *, refresh: bool = True) -> Release:
+        observe = partial(self._observer.engine, engine_stack.name)
+        operation = partial(engine_stack.up, refresh=refresh, on_event=observe)
+        release = _release(when_free(operation, engine_stack.name, self._state))
         self._observer.released(release)
         return release
 
@@ -100,54 +113,67 @@ class Driver:
         Raises:
             ReleaseError: A job failed without a record, or was lost `MAX_LOSSES` times.
         """
-        losses: dict[str, int] = {}
-        while True:
-            release = self.up_once(stack, config, retry=retry)
-            if release.resting or not release.pending:
-                return release
-            retry = False
-            for run_id in self._wait(stack, release):
-                losses[run_id] = losses.get(run_id, 0) + 1
-                if losses[run_id] >= MAX_LOSSES:
-                    raise ReleaseError(f"{run_id} was lost {MAX_LOSSES} times without a result")
+        losses: Counter[str] = Counter()
+        release = self.up_once(stack, config, retry=retry)
+        engine_stack = self.open_domain(stack, config)
+        contract = read_contract(stack.environment, self._state)
+        while release.pending and not release.resting:
+            ended = self._wait(contract, release)
+            losses.update(ended.lost)
+            gone = [run for run, count in losses.items() if count >= MAX_LOSSES]
+            if gone:
+                raise ReleaseError(f"{gone[0]} was lost {MAX_LOSSES} times without a result")
+            # What ended well is in the registry; only what did not needs another look.
+            release = self._up(engine_stack, refresh=bool(ended.lost or ended.failed))
+        return release
 
-    def _wait(self, stack: DomainStack, release: Release) -> list[str]:
-        """Wait until a pending run has ended; return the runs that were lost."""
-        contract = parse_contract(
-            _outputs(stack.environment, self._state)[OUTPUT], stack.environment
-        )
+    def _wait(self, contract: EnvironmentContract, release: Release) -> "_Ended":
+        """Wait until a pending run has ended."""
         store = open_store(contract.registry_uri)
         workloads = Workloads(Path(contract.home))
         while True:
-            ended, lost = self._poll(store, workloads, release)
-            if ended or lost:
-                return lost
+            ended = self._poll(store, workloads, release)
+            if any((ended.done, ended.failed, ended.lost)):
+                return ended
             time.sleep(_POLL_S)
 
-    def _poll(
-        self, store: ObjectStore, workloads: Workloads, release: Release
-    ) -> tuple[bool, list[str]]:
+    def _poll(self, store: ObjectStore, workloads: Workloads, release: Release) -> "_Ended":
         domain = release.domain
         statuses = {run: read_status(store, domain, run) for run in release.pending}
         self._observer.progress(domain, [s for s in statuses.values() if s is not None])
-        ended, lost = False, []
+        ended = _Ended()
         for run_id, status in statuses.items():
             state = workloads.job_state(f"{domain}-{run_id}")
             if read_result(store, domain, run_id) is not None:
-                ended = True
+                ended.done.append(run_id)
+            elif state == "running":
+                continue
             elif status is not None and status.state == "failed":
-                ended = ended or state != "running"
+                ended.failed.append(run_id)
             elif state.startswith("failed"):
                 log = workloads.log_tail(f"{domain}-{run_id}")
                 raise ReleaseError(f"job {run_id} of {domain} {state}:\n{log}")
-            elif state in {"lost", "succeeded"}:
-                lost.append(run_id)
-        return ended, lost
+            elif read_result(store, domain, run_id) is None:
+                ended.lost.append(run_id)
+        return ended
 
 
-def _outputs(environment: str, state: StateDirectory) -> dict[str, Any]:
-    stack = open_stack(environment, program=_no_program, config=None, state=state)
-    return {name: output.value for name, output in stack.outputs().items()}
+def read_contract(environment: str, state: StateDirectory) -> EnvironmentContract:
+    """What an environment stack exports.
+
+    Raises:
+        ConfigError: It is not up.
+    """
+    outputs = read_outputs(environment, state)
+    return parse_contract(outputs.get(OUTPUT), environment)
+
+
+def read_outputs(stack: str, state: StateDirectory) -> dict[str, Any]:
+    """The outputs of a stack, secrets in the clear; empty when there is no such stack."""
+    if not stack_exists(stack, state):
+        return {}
+    engine_stack = open_stack(stack, program=_no_program, config=None, state=state)
+    return {name: output.value for name, output in engine_stack.outputs().items()}
 
 
 def _no_program() -> None:

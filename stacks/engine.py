@@ -5,19 +5,27 @@ works with, so it gets a copy below the state directory.
 """
 
 import contextlib
+import functools
 import os
 import secrets
 import socket
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pulumi import automation as auto
 
 from stacks.paths import PROJECT, ROOT, StateDirectory
 
+# What the engine itself writes into a stack file.
+_ENGINE_KEYS = ("encryptionsalt", "secretsprovider")
+
 Program = Callable[[], Any]
+Result = TypeVar("Result")
+LOCK_WAIT_S = 60.0
+"""How long an operation waits for another one on the same stack."""
 
 
 def open_stack(
@@ -36,13 +44,35 @@ def open_stack(
         work_dir=str(workspace),
         pulumi_home=str(state.path / "pulumi-home"),
         env_vars=environment(state),
-        pulumi_command=auto.PulumiCommand(str(ROOT / ".tools")),
+        pulumi_command=_command(),
     )
     stack = auto.create_or_select_stack(
         stack_name=name, project_name=PROJECT, program=program, opts=options
     )
     _cancel_dead_update(name, state)
     return stack
+
+
+def when_free(operation: Callable[[], Result], name: str, state: StateDirectory) -> Result:
+    """Run an engine operation; when another one has the stack, wait a while for its end.
+
+    Raises:
+        auto.ConcurrentUpdateError: The stack is still locked after `LOCK_WAIT_S`.
+    """
+    deadline = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            return operation()
+        except auto.ConcurrentUpdateError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+            _cancel_dead_update(name, state)
+
+
+@functools.cache
+def _command() -> auto.PulumiCommand:
+    return auto.PulumiCommand(str(ROOT / ".tools"))
 
 
 def environment(state: StateDirectory) -> dict[str, str]:
@@ -74,9 +104,7 @@ def _workspace(name: str, config: Mapping[str, Any] | None, state: StateDirector
     kept: dict[str, Any] = {}
     with contextlib.suppress(FileNotFoundError):
         kept = yaml.safe_load(stack_file.read_text()) or {}
-    salt: dict[str, Any] = {
-        key: kept[key] for key in ("encryptionsalt", "secretsprovider") if key in kept
-    }
+    salt: dict[str, Any] = {key: kept[key] for key in _ENGINE_KEYS if key in kept}
     content: dict[str, Any] = {**salt, "config": dict(config)}
     stack_file.write_text(yaml.safe_dump(content, sort_keys=False))
     return directory

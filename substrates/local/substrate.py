@@ -53,7 +53,8 @@ class LocalSubstrate:
 
     def program(self, image: str, name: str) -> str:
         """A program of an environment."""
-        return str(self._root / f".venv-{image}" / "bin" / name)
+        directory = ".venv" if image == "infra" else f".venv-{image}"
+        return str(self._root / directory / "bin" / name)
 
     def file(self, workload: str, name: str) -> str:
         """Path at which a workload finds one of its configuration files."""

@@ -13,6 +13,8 @@ from typing import Any
 from substrates.local.supervisor import Supervisor
 
 _POLL_S = 0.2
+# Even a service without a health check takes a moment to count as started.
+_MIN_START_S = 30.0
 _LOG_TAIL_LINES = 15
 
 
@@ -151,7 +153,7 @@ class Workloads:
         self._spec_file(spec.name).write_text(json.dumps(body))
 
     def _wait_healthy(self, spec: Spec) -> None:
-        deadline = time.monotonic() + spec.health_timeout_s
+        deadline = time.monotonic() + max(spec.health_timeout_s, _MIN_START_S)
         while True:
             state = self._supervisor.info(spec.name)
             if state is None or state["statename"] in {"FATAL", "EXITED", "STOPPED"}:

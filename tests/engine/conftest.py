@@ -1,4 +1,4 @@
-"""A world for the release controller: real engine, real supervisor, real registry, stand-in jobs."""
+"""A world for the release controller: the real engine and supervisor, stand-in jobs."""
 
 import json
 import sys
@@ -58,13 +58,14 @@ class Recorder:
 class World:
     """One environment stack `local` (a contract and no processes) and one domain stack."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, fresh: bool = True) -> None:
         self.directory = directory
         self.state = StateDirectory(directory / "state")
         self.home = self.state.home("local")
-        self.home.mkdir(parents=True)
+        self.home.mkdir(parents=True, exist_ok=True)
         self.key = directory / "evaluation.key"
-        create_key_pair(self.key, directory / "evaluation.pub")
+        if fresh:
+            create_key_pair(self.key, directory / "evaluation.pub")
         self.contract = EnvironmentContract(
             environment="local",
             local=True,
@@ -90,9 +91,11 @@ class World:
             adapters=AdapterContract(),
         )
         self.store: ObjectStore = open_store(self.contract.registry_uri)
+        self.module = "tests.engine.standin_job"
         self.recorder = Recorder()
         self.driver = Driver(self.state, jobs=self.jobs, observer=self.recorder)
-        self.control(evaluate="passed")
+        if fresh:
+            self.control(evaluate="passed")
 
     def control(self, **values: Any) -> None:
         (self.directory / "control.json").write_text(json.dumps(values))
@@ -131,7 +134,10 @@ class World:
         }
 
     def stack(self, config: dict[str, Any]) -> DomainStack:
-        stack = parse(config, f"local-{DOMAIN}", "test")
+        return self.stack_named(config, f"local-{DOMAIN}")
+
+    def stack_named(self, config: dict[str, Any], name: str) -> DomainStack:
+        stack = parse(config, name, "test")
         assert isinstance(stack, DomainStack)
         return stack
 
@@ -178,7 +184,7 @@ class World:
         if step.kind == "release":
             module, content = "registry.release_job", self._release(desired, observed, step)
         else:
-            module = "tests.engine.standin_job"
+            module = self.module
             content = json.dumps(
                 {
                     "registry_uri": contract.registry_uri,

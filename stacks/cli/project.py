@@ -1,0 +1,75 @@
+"""The stacks of the project as the command sees them."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stacks.config.load import (
+    ConfigError,
+    DomainStack,
+    EnvironmentStack,
+    StackConfig,
+    list_stacks,
+    load,
+    read_stack_file,
+)
+from stacks.contract import EnvironmentContract
+from stacks.driver import read_contract
+from stacks.paths import ROOT, StateDirectory
+
+
+@dataclass(frozen=True)
+class Project:
+    """Where stack files and local state lie."""
+
+    stacks: Path
+    state: StateDirectory
+
+    @classmethod
+    def default(cls) -> "Project":
+        """`PIPELINE_STACKS_DIR` or `stacks/`, and `PIPELINE_STATE_DIR` or `.local/`."""
+        stacks = Path(os.environ.get("PIPELINE_STACKS_DIR", ROOT / "stacks"))
+        return cls(stacks.resolve(), StateDirectory.default())
+
+    def load(self, stack: str) -> tuple[StackConfig, dict[str, Any]]:
+        """A validated stack and its `config` section."""
+        return load(self.stacks, stack), read_stack_file(self.stacks, stack)
+
+    def domain(self, stack: str) -> DomainStack:
+        """A domain stack.
+
+        Raises:
+            ConfigError: There is no such stack, or it is an environment.
+        """
+        loaded = load(self.stacks, stack)
+        if not isinstance(loaded, DomainStack):
+            raise ConfigError(
+                f"{stack!r} is an environment stack; domain stacks: "
+                f"{', '.join(d.name for d in self.domains(stack)) or 'none'}"
+            )
+        return loaded
+
+    def environment(self, name: str) -> EnvironmentStack:
+        """An environment stack.
+
+        Raises:
+            ConfigError: There is no such stack, or it is a domain.
+        """
+        loaded = load(self.stacks, name)
+        if not isinstance(loaded, EnvironmentStack):
+            raise ConfigError(f"{name!r} is a domain stack, not an environment")
+        return loaded
+
+    def domains(self, environment: str) -> list[DomainStack]:
+        """The domain stacks of an environment."""
+        loaded = (
+            load(self.stacks, name)
+            for name in list_stacks(self.stacks)
+            if name.startswith(f"{environment}-")
+        )
+        return [s for s in loaded if isinstance(s, DomainStack) and s.environment == environment]
+
+    def contract(self, environment: str) -> EnvironmentContract:
+        """What an environment that is up says of itself."""
+        return read_contract(environment, self.state)

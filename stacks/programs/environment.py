@@ -1,0 +1,41 @@
+"""The program of an environment stack."""
+
+import pulumi
+
+from components.service import EnvironmentService, EnvironmentServiceArgs
+from stacks import contract as contracts
+from stacks.config.load import EnvironmentStack
+from stacks.local_workloads import LocalWorkloads
+from stacks.paths import ROOT, StateDirectory
+from substrates.local.substrate import LocalSubstrate
+from substrates.workload import Job, Service
+
+
+def run(stack: EnvironmentStack, *, state: StateDirectory) -> None:
+    """Declare an environment stack.
+
+    Args:
+        stack: Its configuration.
+        state: Where a local environment keeps everything.
+    """
+    substrate = LocalSubstrate(root=ROOT, home=state.home(stack.name))
+    workloads = LocalWorkloads(stack.environment, state, substrate)
+
+    def declare(
+        service: Service, *after: EnvironmentService, before: tuple[Job, ...] = ()
+    ) -> EnvironmentService:
+        args = EnvironmentServiceArgs(
+            substrate=substrate,
+            service=service,
+            before=before,
+            after=tuple(component.workload for component in after),
+        )
+        return EnvironmentService(service.name, args)
+
+    mlflow = declare(workloads.mlflow())
+    vllm = declare(workloads.vllm(), before=(workloads.base_model(),))
+    sync = declare(workloads.adapter_sync(), vllm, before=(workloads.evaluation_key(),))
+    router = declare(workloads.router(), sync, mlflow)
+    edge = declare(workloads.edge())
+    declare(workloads.envoy(), edge, router)
+    pulumi.export(contracts.OUTPUT, workloads.contract.model_dump(mode="json"))
