@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -220,6 +220,7 @@ def test_a_damaged_or_missing_ledger_stops_the_bill(
         bill(tmp_path / "none", "2026-11", prices)
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.edge.routes import (
@@ -13,8 +13,6 @@ from serving.edge.routes import (
     http_route,
     unknown_domain_response,
 )
-
-NAMES = st.from_regex(r"[a-z]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
 
 
 def _route(domain: str, *aliases: str) -> dict:
@@ -39,13 +37,13 @@ def test_a_domain_and_each_alias_match_exactly_and_go_to_the_router() -> None:
     assert route["metadata"]["namespace"] == "pipeline"
 
 
-@given(NAMES, st.lists(NAMES, max_size=63, unique=True))
-def test_every_route_is_within_the_limits_of_the_gateway_api(
-    domain: str, aliases: list[str]
-) -> None:
-    rules = http_route(domain, aliases, "pipeline", "edge", "router", 8081)["spec"]["rules"]
+@settings(deadline=None)
+@given(st.integers(0, 63))
+def test_every_route_is_within_the_limits_of_the_gateway_api(count: int) -> None:
+    aliases = [f"bank-{n}" for n in range(count)]
+    rules = http_route("bank-ledger", aliases, "pipeline", "edge", "router", 8081)["spec"]["rules"]
     counts = [len(rule["matches"]) for rule in rules]
-    assert sum(counts) == 2 * len({domain, *aliases})
+    assert sum(counts) == 2 * (1 + count)
     assert len(rules) <= 16
     assert max(counts) <= 64
     for rule in rules:
