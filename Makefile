@@ -12,7 +12,7 @@ setup: ## install what is missing; a second run installs nothing
 	@$(PYTHON) tools/bootstrap.py
 
 up: setup ## run the whole pipeline on this machine
-	@$(PIPELINE) up local --all
+	@$(PIPELINE) up local --all --demo-approvals
 
 down: ## stop and remove what `make up` started
 	@if [ -x $(PIPELINE) ]; then $(PIPELINE) down local --all; else echo "Nothing is set up here."; fi

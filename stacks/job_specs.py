@@ -146,7 +146,7 @@ class JobSpecs:
             margin=domain.gate.domain_test_margin,
             gate_digest=self._desired.gate,
             evaluation_key=Path(self.contract.evaluation_key),
-            off=dict(domain.gate.off),
+            off=dict(domain.gate.not_applicable),
         )
 
     def _release(self, step: Step) -> ReleaseConfig:

@@ -88,7 +88,10 @@ def notes(store: ObjectStore, domains: Iterable[DomainStack]) -> list[str]:
                 f"{domain.name} is held at {pointer.live} by {pointer.hold.by}: "
                 f"{pointer.hold.reason}"
             )
-        lines += [f"{domain.name}: {check} is off: {why}" for check, why in domain.gate.off.items()]
+        lines += [
+            f"{domain.name}: {check} is off: {why}"
+            for check, why in domain.gate.not_applicable.items()
+        ]
         if domain.gate.experts.demo:
             lines.append(
                 f"{domain.name}: approvals by demo-… are part of the demonstration: "

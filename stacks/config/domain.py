@@ -34,6 +34,9 @@ class Training(Config):
     dropout: float = Field(0.05, ge=0, lt=1)
     target_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
     max_seq_length: int = Field(4096, ge=16, description="tokens of prompt and answer")
+    answer_tokens: int | None = Field(
+        None, ge=1, description="train on the first tokens of each answer only"
+    )
     learning_rate: float = Field(2e-4, gt=0, le=1)
     steps: int = Field(ge=1, description="optimizer steps")
     batch_size: int = Field(8, ge=1, description="rows in one step")
@@ -89,7 +92,7 @@ class Gate(Config):
     domain_test_margin: float = Field(0.05, ge=0, le=1, description="better than the base by")
     garak_critical: int = Field(0, ge=0, description="critical findings, at most")
     experts: Experts
-    off: dict[SwitchableCheck, Reason] = Field(
+    not_applicable: dict[SwitchableCheck, Reason] = Field(
         default_factory=dict, description="checks that do not apply here, each with its reason"
     )
 

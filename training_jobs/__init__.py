@@ -1,0 +1,1 @@
+"""What runs inside the training and evaluation jobs: collect, validate, train, evaluate."""

@@ -1,0 +1,144 @@
+"""Judge a candidate by the evaluation gate and sign the verdict.
+
+`python -m training_jobs.evaluate --config FILE`. A failed gate is a result; only a server that does
+not answer, or a key that cannot be read, is a fault.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from registry.evaluation import CheckResult, Evaluation, sign, write_evaluation
+from registry.job import run_job
+from registry.manifest import read_manifest
+from registry.runs import RunReporter
+from registry.store import ObjectStore
+from training_jobs.copy_baseline import nearest_answers
+from training_jobs.evaluate_config import EvaluateConfig
+from training_jobs.metrics import METRICS, mean_scores
+from training_jobs.openai_client import OpenAIClient
+from training_jobs.pairs import Pair, normalised, read_pairs
+
+
+@dataclass(frozen=True)
+class DomainScores:
+    """Shares of right answers on the held-out rows."""
+
+    adapter: dict[str, float]
+    base: dict[str, float]
+    live: dict[str, float] | None
+    copy_baseline: dict[str, float]
+    rows: int
+
+
+def judge(scores: DomainScores, *, margin: float, contaminated: int) -> CheckResult:
+    """The domain test: better than the base and not worse than the live release, by the margin."""
+    adapter, base = scores.adapter["right"], scores.base["right"]
+    reasons = []
+    if contaminated:
+        reasons.append(f"{contaminated} held-out inputs occur in the training data")
+    if adapter < base + margin:
+        reasons.append(f"{adapter:.2f} is not better than the base ({base:.2f}) by {margin}")
+    if scores.live is not None and adapter < scores.live["right"] - margin:
+        reasons.append(f"{adapter:.2f} is worse than the live release ({scores.live['right']:.2f})")
+    extra = {name: value for name, value in scores.adapter.items() if name != "right"}
+    return CheckResult(
+        name="domain_test",
+        status="failed" if reasons else "passed",
+        score=adapter,
+        threshold=base + margin,
+        reason="; ".join(reasons),
+        detail={
+            "adapter": adapter,
+            "base": base,
+            "live": scores.live["right"] if scores.live else None,
+            "copy_baseline": scores.copy_baseline["right"],
+            "n": scores.rows,
+            **extra,
+        },
+    )
+
+
+def measure(config: EvaluateConfig, client: OpenAIClient, reporter: RunReporter) -> CheckResult:
+    """Ask candidate, base and live release the held-out rows, and judge.
+
+    Raises:
+        JobInputError: The dataset files are not readable.
+        TimeoutError: The candidate is not served in time.
+        httpx.HTTPError: The server does not answer.
+    """
+    train = read_pairs(config.train_path)
+    rows = read_pairs(config.heldout_path)[: config.rows]
+    names = [name for name in (config.served_name, config.base_name, config.live_name) if name]
+    reporter.progress(message=f"waiting for {config.served_name} to be loaded")
+    client.wait_for(config.served_name, timeout_s=config.ready_timeout_s)
+    done = _Counter(reporter, total=len(rows) * len(names))
+    questions = [pair.input for pair in rows]
+    answers = {
+        name: client.answers(name, questions, max_tokens=config.max_tokens, on_answer=done.one_more)
+        for name in names
+    }
+    scores = DomainScores(
+        adapter=_score(config, rows, answers[config.served_name]),
+        base=_score(config, rows, answers[config.base_name]),
+        live=_score(config, rows, answers[config.live_name]) if config.live_name else None,
+        copy_baseline=_score(
+            config,
+            rows,
+            nearest_answers([p.input for p in train], [p.output for p in train], questions),
+        ),
+        rows=len(rows),
+    )
+    known = {normalised(pair.input) for pair in train}
+    contaminated = sum(normalised(pair.input) in known for pair in rows)
+    return judge(scores, margin=config.margin, contaminated=contaminated)
+
+
+class _Counter:
+    """Counts answers of many threads into one progress line."""
+
+    def __init__(self, reporter: RunReporter, *, total: int) -> None:
+        self._reporter = reporter
+        self._total = total
+        self._count = 0
+
+    def one_more(self) -> None:
+        self._count += 1
+        self._reporter.progress(
+            step=min(self._count, self._total - 1), total=self._total, message="held-out answers"
+        )
+
+
+def _score(
+    config: EvaluateConfig, rows: Sequence[Pair], answers: Sequence[str]
+) -> dict[str, float]:
+    metric = METRICS[config.metric]
+    return mean_scores(
+        [metric(answer, row.output) for row, answer in zip(rows, answers, strict=True)]
+    )
+
+
+def _main(config: EvaluateConfig, store: ObjectStore, reporter: RunReporter) -> None:
+    """Measure, sign, record."""
+    manifest = read_manifest(store, config.domain, config.version)
+    domain_test = measure(config, OpenAIClient(config.openai_url), reporter)
+    switched_off = [
+        CheckResult(name=name, status="not-applicable", reason=reason)
+        for name, reason in sorted(config.off.items())
+    ]
+    evaluation = Evaluation(
+        domain=config.domain,
+        version=config.version,
+        bundle_digest=manifest.bundle_digest,
+        gate_digest=config.gate_digest,
+        checks=(domain_test, *switched_off),
+        created_at=datetime.now(UTC),
+    )
+    stored = write_evaluation(store, sign(evaluation, config.evaluation_key))
+    reporter.succeeded(
+        {"status": "passed" if stored.passed else "failed", **stored.checks[0].detail}
+    )
+
+
+if __name__ == "__main__":
+    run_job(EvaluateConfig, _main)

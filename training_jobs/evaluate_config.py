@@ -1,0 +1,38 @@
+"""Configuration of the evaluation job."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from registry.documents import Document
+from registry.names import DomainName, PoolName, VersionField
+
+Metric = Literal["aws_service", "java_exact"]
+
+
+class EvaluateConfig(Document):
+    """What is judged, on which rows, by which gate."""
+
+    registry_uri: str
+    domain: DomainName
+    version: VersionField
+    run_id: str
+    pool: PoolName
+    openai_url: str
+    """OpenAI-compatible API of the engine that serves candidate, base and live release."""
+    served_name: str
+    base_name: str
+    live_name: str | None
+    """The release that must not be worse than it; None when there is none."""
+    train_path: Path
+    heldout_path: Path
+    metric: Metric
+    rows: int = Field(ge=1)
+    max_tokens: int = Field(ge=1)
+    margin: float = Field(ge=0, le=1)
+    gate_digest: str
+    evaluation_key: Path
+    off: dict[str, str]
+    """Checks that do not apply, each with its reason."""
+    ready_timeout_s: float = Field(default=300, gt=0)

@@ -1,0 +1,1 @@
+"""Train one adapter: one typed configuration, one entry point, `python -m training_jobs.train`."""
