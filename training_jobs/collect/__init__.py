@@ -1,0 +1,1 @@
+"""Collectors: each turns one source into `train.jsonl`, `heldout.jsonl` and `report.json`."""
