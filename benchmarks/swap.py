@@ -76,7 +76,7 @@ class Load:
             started = time.monotonic()
             try:
                 served, text = await self._ask(key, PROMPTS[turn % 4], stream=number % 2 == 1)
-            except (aiohttp.ClientError, RuntimeError, ValueError) as error:
+            except (aiohttp.ClientError, RuntimeError, ValueError, KeyError) as error:
                 self.tally.failures.append(f"{type(error).__name__}: {error}")
                 await asyncio.sleep(0.2)
             else:

@@ -12,7 +12,7 @@ class ModelServerError(Exception):
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """How a model reads and continues a fixed prompt."""
+    """How a model continues a fixed prompt."""
 
     tokens: tuple[str, ...]
     logprobs: tuple[float, ...]
@@ -59,14 +59,17 @@ class VllmServer:
         await self._call("POST", "/v1/unload_lora_adapter", {"lora_name": name})
 
     async def fingerprint(self, model: str, prompt: str) -> Fingerprint:
-        """Read a prompt and continue it by a few tokens. Raises ModelServerError."""
+        """Continue a prompt by a few tokens. Raises ModelServerError.
+
+        Log probabilities of the prompt itself would tell more, but in vLLM 0.32 a request for them
+        ends the engine when requests with adapters are in the same batch.
+        """
         request = {
             "model": model,
             "prompt": prompt,
-            "max_tokens": 4,
+            "max_tokens": 8,
             "temperature": 0,
             "logprobs": 1,
-            "echo": True,
         }
         body = await self._call("POST", "/v1/completions", request)
         try:

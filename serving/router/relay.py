@@ -161,7 +161,7 @@ class Relay:
             _fail(exchange, _BROKE_OFF.status, _BROKE_OFF.code)
         finally:
             exchange.usage = events.usage()
-        if not events.complete and exchange.error is None:
+        if (events.failed or not events.complete) and exchange.error is None:
             _fail(exchange, _BROKE_OFF.status, _BROKE_OFF.code)
         await self._end(exchange, response, events)
         return response

@@ -13,6 +13,7 @@ import pydantic_core
 _USAGE: Final = re.compile(rb',\s*"usage":\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})')
 _USAGE_CHUNK: Final = re.compile(rb'data: [^\n]*"choices":\s*\[\][^\n]*\n\n')
 _DONE: Final = re.compile(rb"(?:^|(?<=\n))data: \[DONE\]")
+_ERROR: Final = re.compile(rb'(?:^|(?<=\n))data: \{\s*"error"')
 _END: Final = b"\n\n"
 
 
@@ -56,7 +57,8 @@ class StreamFilter:
         self._end = b""
         self.complete = False
         """Whether the stream came to its proper end."""
-        self.chunks = 0
+        self.failed = False
+        """Whether the model server said in the stream that it failed."""
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes of the model server; return those that may go to the client now."""
@@ -72,7 +74,7 @@ class StreamFilter:
         if done is not None:
             ready, self._end = ready[: done.start()], ready[done.start() :]
             self.complete = True
-        self.chunks += ready.count(_END)
+        self.failed = self.failed or _ERROR.search(ready) is not None
         return self._without_usage(ready)
 
     def end(self) -> bytes:

@@ -36,6 +36,8 @@ class StandInVllm:
     """Answer inference with this status."""
     break_after: int | None = None
     """Cut a stream off after so many tokens."""
+    fail_in_stream: bool = False
+    """Say in the stream that the engine died, as vLLM does, and then end it as if all were well."""
     ignores_adapters: bool = False
     requests: list[tuple[dict[str, str], dict[str, Any]]] = field(default_factory=list)
     cancelled: int = 0
@@ -167,7 +169,10 @@ class StandInVllm:
             self.sent_tokens += 1
             if self.token_delay_s:
                 await asyncio.sleep(self.token_delay_s)
-        if options.get("include_usage"):
+            if self.fail_in_stream:
+                await response.write(_sse({"error": {"message": "EngineCore died", "code": 500}}))
+                break
+        if options.get("include_usage") and not self.fail_in_stream:
             last = {"model": body["model"], "choices": [], "usage": _usage(prompt_tokens, count)}
             await response.write(_sse(last))
         await response.write(b"data: [DONE]\n\n")

@@ -146,6 +146,16 @@ async def test_a_stream_that_breaks_off_says_so(request_path: RequestPath) -> No
     assert len(request_path.vllm.requests) == 3, "a request is not sent again after its first byte"
 
 
+async def test_a_failure_inside_a_stream_is_no_success(request_path: RequestPath) -> None:
+    key = await live(request_path, "bank-ledger", "v1.0")
+    request_path.vllm.fail_in_stream = True
+    chunks, raw = await stream(request_path, key)
+    assert any("error" in chunk for chunk in chunks)
+    assert b"[DONE]" not in raw
+    (event,) = await events(request_path, 1)
+    assert (event.status, event.error) == (502, "upstream_broke_off")
+
+
 @pytest.mark.parametrize(
     ("upstream", "status", "code"),
     [(500, 502, "upstream_failed"), (404, 503, "release_not_loaded"), (400, 400, 400)],
@@ -171,9 +181,21 @@ async def test_failures_of_the_model_server(
         (b"\xff\xfe", 400, "invalid_json"),
         (b"[" * 100_000, 400, "invalid_json"),
         (b'{"messages": []}', 400, "invalid_value"),
+        (b'{"model": "slm", "prompt_logprobs": 0}', 400, "invalid_value"),
+        (b'{"model": "slm", "echo": true, "logprobs": 1}', 400, "invalid_value"),
         (b'{"model": "slm", "pad": "' + b"x" * 3_000_000 + b'"}', 413, "request_too_large"),
     ],
-    ids=["text", "list", "nan", "not-utf8", "deep", "no-model", "oversize"],
+    ids=[
+        "text",
+        "list",
+        "nan",
+        "not-utf8",
+        "deep",
+        "no-model",
+        "prompt-logprobs",
+        "echo-logprobs",
+        "oversize",
+    ],
 )
 async def test_bodies_that_are_refused(
     request_path: RequestPath, data: bytes, status: int, code: str
