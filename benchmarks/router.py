@@ -1,0 +1,328 @@
+"""What the router adds to a request, and what it costs, measured against the stand-in server.
+
+Direct requests and requests through the router alternate, so that what else the machine does
+touches both. `cpu_us_*` is the router process's own CPU time. The ledger is on the disk of
+`--folder`: its syncs are part of what is measured.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from benchmarks.processes import ROOT, free_port, python, running, say
+from benchmarks.swap_registry import BASE, ScratchRegistry
+from registry.names import Version
+
+_DOMAIN = "bank-ledger"
+_CLOCK_TICKS = 100
+_CHUNKS = 200
+
+
+@dataclass(frozen=True)
+class Target:
+    """One way to the model server."""
+
+    url: str
+    headers: dict[str, str]
+    model: str
+
+
+@dataclass(frozen=True)
+class Ways:
+    """The ways that are compared, and the router's process id."""
+
+    direct: Target
+    routed: Target
+    edge: Target | None
+    router_pid: int
+
+
+async def _whole(session: aiohttp.ClientSession, target: Target) -> float:
+    """Seconds of one plain request."""
+    started = time.perf_counter()
+    async with session.post(
+        f"{target.url}/v1/chat/completions", data=_body(target), headers=target.headers
+    ) as response:
+        data = await response.read()
+    if response.status != 200:
+        raise RuntimeError(f"{target.url}: HTTP {response.status}: {data[:300]!r}")
+    return time.perf_counter() - started
+
+
+async def _streamed(session: aiohttp.ClientSession, target: Target, tokens: int) -> list[float]:
+    """Seconds between the chunks of one streamed request."""
+    body = _body(target, stream=True, max_tokens=tokens)
+    gaps, last = [], time.perf_counter()
+    async with session.post(
+        f"{target.url}/v1/chat/completions", data=body, headers=target.headers
+    ) as response:
+        async for line in response.content:
+            if line.startswith(b"data: {"):
+                now = time.perf_counter()
+                gaps.append(now - last)
+                last = now
+    if response.status != 200 or len(gaps) < tokens:
+        raise RuntimeError(f"{target.url}: HTTP {response.status}, {len(gaps)} chunks")
+    return gaps[1:]
+
+
+def _body(target: Target, **fields: Any) -> bytes:
+    messages = [{"role": "user", "content": "Convert this COBOL ledger code to Java: " + "x" * 800}]
+    return json.dumps({"model": target.model, "messages": messages} | fields).encode()
+
+
+async def _latency(
+    session: aiohttp.ClientSession, targets: list[Target], requests: int
+) -> list[list[float]]:
+    """Latencies of each target, one request at a time, alternating."""
+    for target in targets:
+        for _ in range(20):
+            await _whole(session, target)
+    samples: list[list[float]] = [[] for _ in targets]
+    for _ in range(requests):
+        for mine, target in zip(samples, targets, strict=True):
+            mine.append(await _whole(session, target))
+    return samples
+
+
+async def _throughput(
+    session: aiohttp.ClientSession, target: Target, requests: int, clients: int
+) -> None:
+    """Send requests from concurrent clients."""
+
+    async def client() -> None:
+        for _ in range(requests // clients):
+            await _whole(session, target)
+
+    await asyncio.gather(*(client() for _ in range(clients)))
+
+
+def _cpu_seconds(pid: int) -> float:
+    """User and system time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _CLOCK_TICKS
+
+
+def _percentile(samples: list[float], share: float) -> float:
+    ordered = sorted(samples)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+async def _measure(path: Ways, arguments: argparse.Namespace) -> dict[str, Any]:
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        targets = [path.direct, path.routed] + ([path.edge] if path.edge else [])
+        say(f"latency: {arguments.requests} requests each, one at a time")
+        direct, routed, *edge = await _latency(session, targets, arguments.requests)
+        result = {
+            "added_p50_ms": _ms(_percentile(routed, 0.5) - _percentile(direct, 0.5)),
+            "added_p99_ms": _ms(_percentile(routed, 0.99) - _percentile(direct, 0.99)),
+        }
+        say(f"throughput: {arguments.requests} requests from 16 clients")
+        before = _cpu_seconds(path.router_pid)
+        await _throughput(session, path.routed, arguments.requests, 16)
+        cpu = (_cpu_seconds(path.router_pid) - before) / (arguments.requests // 16 * 16)
+        say(f"streams: {arguments.streams} of {_CHUNKS} chunks each")
+        before = _cpu_seconds(path.router_pid)
+        gaps: dict[str, list[float]] = {"direct": [], "routed": []}
+        for _ in range(arguments.streams):
+            gaps["direct"] += await _streamed(session, path.direct, _CHUNKS)
+            gaps["routed"] += await _streamed(session, path.routed, _CHUNKS)
+        stream_cpu = (_cpu_seconds(path.router_pid) - before) / arguments.streams
+        added = _percentile(gaps["routed"], 0.99) - _percentile(gaps["direct"], 0.99)
+    return result | {
+        "cpu_us_per_request": round(cpu * 1e6),
+        "cpu_us_per_chunk": round((stream_cpu - cpu) / _CHUNKS * 1e6, 1),
+        "rps_per_core": round(1 / cpu),
+        "stream_added_p99_ms": _ms(added),
+        "direct_p50_ms": _ms(statistics.median(direct)),
+        "envoy_added_p50_ms": _ms(_percentile(edge[0], 0.5) - _percentile(routed, 0.5))
+        if edge
+        else None,
+    }
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1e3, 3)
+
+
+@contextlib.contextmanager
+def _path(folder: Path) -> Iterator[Ways]:
+    """Stand-in server, adapter-sync and router with one live release, and Envoy where it is."""
+    scratch = ScratchRegistry(folder)
+    scratch.create()
+    key = scratch.domain(_DOMAIN)
+    adapter = _adapter(folder / "adapter")
+    scratch.release(_DOMAIN, Version(1, 0), adapter)
+    ports = {name: free_port() for name in ("vllm", "sync", "router", "envoy")}
+    urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+    stand_in = [python(".venv-serving"), str(ROOT / "tests/serving/stand_in_vllm.py")]
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(
+            running(
+                [*stand_in, "--port", str(ports["vllm"]), "--token-delay-ms", "1"],
+                log=folder / "vllm.log",
+                ready_url=f"{urls['vllm']}/health",
+            )
+        )
+        pids = {}
+        for name, config in _configs(scratch, folder, ports, urls).items():
+            file = folder / f"{name}.json"
+            file.write_text(json.dumps(config))
+            process = stack.enter_context(
+                running(
+                    [python(".venv-serving"), "-m", f"serving.{name}", "--config", str(file)],
+                    log=folder / f"{name}.log",
+                    ready_url=f"http://127.0.0.1:{config['listen']['port']}/healthz",
+                )
+            )
+            pids[name] = process.pid
+        headers = {"Authorization": f"Bearer {key}", "X-Customer-Domain": _DOMAIN}
+        routed = Target(urls["router"], headers, "slm")
+        asyncio.run(_until_live(routed))
+        has_edge = _edge(stack, folder, ports)
+        edge = Target(urls["envoy"], headers, "slm") if has_edge else None
+        yield Ways(Target(urls["vllm"], {}, BASE), routed, edge, pids["router"])
+
+
+def _configs(
+    scratch: ScratchRegistry, folder: Path, ports: dict[str, int], urls: dict[str, str]
+) -> dict[str, dict[str, Any]]:
+    common = {"registry_uri": scratch.uri, "evaluation_public_key": str(scratch.public_key)}
+    pool = {"base_url": urls["vllm"], "adapter_sync_url": urls["sync"], "served_base": BASE}
+    return {
+        "adapter_sync": common
+        | {
+            "listen": {"port": ports["sync"]},
+            "vllm_url": urls["vllm"],
+            "served_base": BASE,
+            "adapters_dir": str(folder / "adapters"),
+            "pool": "slm",
+        },
+        "router": common
+        | {
+            "listen": {"port": ports["router"]},
+            "pools": {"slm": pool | {"aliases": ["slm"]}},
+            "domains_dir": str(scratch.domains_dir),
+            "ledger_dir": str(folder / "ledger"),
+        },
+    }
+
+
+def _adapter(directory: Path) -> Path:
+    directory.mkdir()
+    header = json.dumps({"w": {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]}}).encode()
+    weights = len(header).to_bytes(8, "little") + header + b"contents"
+    (directory / "adapter_model.safetensors").write_bytes(weights)
+    (directory / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": BASE}))
+    return directory
+
+
+async def _until_live(target: Target) -> None:
+    async with asyncio.timeout(60), aiohttp.ClientSession() as session:
+        while True:
+            with contextlib.suppress(RuntimeError):
+                await _whole(session, target)
+                return
+            await asyncio.sleep(0.2)
+
+
+def _edge(stack: contextlib.ExitStack, folder: Path, ports: dict[str, int]) -> bool:
+    """Start a plain Envoy in front of the router; false where there is none."""
+    envoy = next((ROOT / ".venv-edge").glob("**/bin/envoy*"), None)
+    if envoy is None:
+        return False
+    file = folder / "envoy.json"
+    file.write_text(json.dumps(_envoy_config(ports)))
+    stack.enter_context(
+        running(
+            [str(envoy), "-c", str(file), "--concurrency", "1", "--use-dynamic-base-id"],
+            log=folder / "envoy.log",
+            ready_url=f"http://127.0.0.1:{ports['envoy']}/healthz",
+        )
+    )
+    return True
+
+
+def _envoy_config(ports: dict[str, int]) -> dict[str, Any]:
+    """One listener, one route, one cluster: the proxy's own share, without the project's routes."""
+
+    def address(port: int) -> dict[str, Any]:
+        return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+    api = "type.googleapis.com/envoy.extensions.filters"
+    manager = {
+        "@type": f"{api}.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "edge",
+        "route_config": {
+            "virtual_hosts": [
+                {
+                    "name": "all",
+                    "domains": ["*"],
+                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "router"}}],
+                }
+            ]
+        },
+        "http_filters": [
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {"@type": f"{api}.http.router.v3.Router"},
+            }
+        ],
+    }
+    chain = {
+        "filters": [
+            {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
+        ]
+    }
+    endpoint = {"endpoint": {"address": address(ports["router"])}}
+    cluster = {
+        "name": "router",
+        "load_assignment": {
+            "cluster_name": "router",
+            "endpoints": [{"lb_endpoints": [endpoint]}],
+        },
+    }
+    return {
+        "static_resources": {
+            "listeners": [{"address": address(ports["envoy"]), "filter_chains": [chain]}],
+            "clusters": [cluster],
+        }
+    }
+
+
+def main() -> None:
+    """Measure and print one JSON object."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--requests", type=int, default=1000, help="plain requests per target")
+    parser.add_argument("--streams", type=int, default=20, help=f"streams of {_CHUNKS} chunks")
+    parser.add_argument("--folder", type=Path, help="where scratch files go (default: temporary)")
+    arguments = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory(prefix="router-", dir=arguments.folder) as scratch,
+        _path(Path(scratch) / "path") as ways,
+    ):
+        result = asyncio.run(_measure(ways, arguments))
+    result |= {
+        "litellm_added_p50_ms": None,
+        "litellm_rps_per_core": None,
+        "litellm_reason": "litellm's proxy is in none of the project's environments",
+    }
+    sys.stdout.write(json.dumps(result) + "\n")
+
+
+if __name__ == "__main__":
+    main()
