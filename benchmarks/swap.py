@@ -33,7 +33,7 @@ from registry.names import Version, served_name
 
 _WORDS = ("amber", "cobalt", "crimson")
 _SWAPPED, _STEADY = "bank-ledger", "platform-docs"
-_SWAP_TIMEOUT_S = 180.0
+_SWAP_TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def _names_domain(name: str, domain: str) -> bool:
 
 def _same_adapter(model: str, lora_name: str, releases: DomainReleases) -> bool:
     if model == lora_name:
-        return True
+        return parse_served_name(model) is not None
     return any(
         model == serving.served_model and serving.served_model.startswith(f"{lora_name}-v")
         for serving in releases.live.values()
