@@ -67,8 +67,12 @@ def convert(gguf: Path, out: Path) -> None:
 
 def _write_files(gguf: Path, target: Path) -> None:
     _say("1/4 loading PyTorch and transformers (about 10 s)")
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    import torch  # noqa: PLC0415  seconds to import, not needed when the result exists
+    from transformers import (  # noqa: PLC0415
+        AutoConfig,
+        AutoModelForCausalLM,
+        AutoTokenizer,
+    )
 
     _say(f"2/4 de-quantizing {gguf.name} (about 5 s)")
     folder, name = gguf.parent, gguf.name
@@ -78,7 +82,7 @@ def _write_files(gguf: Path, target: Path) -> None:
     tokenizer.chat_template = CHAT_TEMPLATE
     _say("4/4 writing safetensors")
     config = AutoConfig.from_pretrained(folder, gguf_file=name)
-    # A GGUF config says "quantized"; a copy without it makes vLLM load these weights as plain bfloat16.
+    # A GGUF config says "quantized"; without it vLLM loads these weights as plain bfloat16.
     config.__dict__.pop("quantization_config", None)
     model: Any = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     model.load_state_dict(source.state_dict())

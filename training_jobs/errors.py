@@ -2,4 +2,4 @@
 
 
 class JobInputError(ValueError):
-    """Bad input or config. The message names the place, the value and the fix; the exit code is 2."""
+    """Bad input or configuration; the message names the place, the value and the fix."""

@@ -15,9 +15,9 @@ from registry.runs import RunReporter
 from registry.store import ObjectStore
 from training_jobs.copy_baseline import nearest_answers
 from training_jobs.evaluate_config import EvaluateConfig
-from training_jobs.metrics import METRICS, mean_scores
 from training_jobs.openai_client import OpenAIClient
 from training_jobs.pairs import Pair, normalised, read_pairs
+from training_jobs.scores import score_answers
 
 
 @dataclass(frozen=True)
@@ -112,16 +112,15 @@ class _Counter:
 def _score(
     config: EvaluateConfig, rows: Sequence[Pair], answers: Sequence[str]
 ) -> dict[str, float]:
-    metric = METRICS[config.metric]
-    return mean_scores(
-        [metric(answer, row.output) for row, answer in zip(rows, answers, strict=True)]
-    )
+    return score_answers(config.metric, [row.output for row in rows], answers)
 
 
-def _main(config: EvaluateConfig, store: ObjectStore, reporter: RunReporter) -> None:
-    """Measure, sign, record."""
-    manifest = read_manifest(store, config.domain, config.version)
-    domain_test = measure(config, OpenAIClient(config.openai_url), reporter)
+def verdict(config: EvaluateConfig, bundle_digest: str, domain_test: CheckResult) -> Evaluation:
+    """The signed verdict: the domain test, and what the stack switched off with its reasons.
+
+    Raises:
+        RegistryError: The key cannot be read.
+    """
     switched_off = [
         CheckResult(name=name, status="not-applicable", reason=reason)
         for name, reason in sorted(config.off.items())
@@ -129,12 +128,19 @@ def _main(config: EvaluateConfig, store: ObjectStore, reporter: RunReporter) -> 
     evaluation = Evaluation(
         domain=config.domain,
         version=config.version,
-        bundle_digest=manifest.bundle_digest,
+        bundle_digest=bundle_digest,
         gate_digest=config.gate_digest,
         checks=(domain_test, *switched_off),
         created_at=datetime.now(UTC),
     )
-    stored = write_evaluation(store, sign(evaluation, config.evaluation_key))
+    return sign(evaluation, config.evaluation_key)
+
+
+def _main(config: EvaluateConfig, store: ObjectStore, reporter: RunReporter) -> None:
+    """Measure, sign, record."""
+    manifest = read_manifest(store, config.domain, config.version)
+    domain_test = measure(config, OpenAIClient(config.openai_url), reporter)
+    stored = write_evaluation(store, verdict(config, manifest.bundle_digest, domain_test))
     reporter.succeeded(
         {"status": "passed" if stored.passed else "failed", **stored.checks[0].detail}
     )

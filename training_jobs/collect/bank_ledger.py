@@ -18,9 +18,9 @@ from training_jobs.collect.cobol_grammar import (
     Translation,
     translate,
 )
-from training_jobs.collect.java_compile import failures, java_compiler
 from training_jobs.collect.output import Pair, write_dataset
 from training_jobs.errors import JobInputError
+from training_jobs.java_compile import failures, java_compiler
 
 SEED = 20
 HELD_OUT_ROWS = 100
@@ -109,8 +109,8 @@ def _compile_all(snippets: Sequence[str]) -> None:
     if failed:
         index, error = next(iter(failed.items()))
         raise JobInputError(
-            f"{len(failed)} generated snippets do not compile, the first: {error}: {snippets[index]!r}: "
-            "correct the grammar"
+            f"{len(failed)} generated snippets do not compile, the first: {error}: "
+            f"{snippets[index]!r}: correct the grammar"
         )
 
 

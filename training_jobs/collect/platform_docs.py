@@ -209,7 +209,8 @@ def default_package_dir() -> Path:
     for path in sorted((root / ".venv").glob("lib/python3*/site-packages/pulumi_aws")):
         return path
     raise JobInputError(
-        f"{root / '.venv'}: pulumi_aws is not installed: install requirements.txt or pass --package-dir"
+        f"{root / '.venv'}: pulumi_aws is not installed: install requirements.txt "
+        "or pass --package-dir"
     )
 
 

@@ -15,7 +15,7 @@ from registry.runs import RunReporter
 from training_jobs.pairs import read_pairs
 from training_jobs.train.callbacks import Progress, StopOnSigterm
 from training_jobs.train.config import TrainConfig
-from training_jobs.train.rows import tokenize
+from training_jobs.train.rows import in_batches, tokenize
 from training_jobs.train.tracking import Tracking
 
 _WARMUP_SHARE = 0.05
@@ -38,12 +38,18 @@ def train(config: TrainConfig, reporter: RunReporter, tracking: Tracking) -> dic
     tokenizer = AutoTokenizer.from_pretrained(config.base_directory)
     pairs = read_pairs(config.train_path)
     rows = tokenize(pairs, tokenizer, answer_tokens=config.answer_tokens)
+    order = in_batches(
+        [len(row["input_ids"]) for row in rows],
+        batch_size=config.batch_size,
+        steps=config.steps,
+        seed=config.seed,
+    )
     progress, stop = Progress(reporter, tracking), StopOnSigterm()
     trainer = SFTTrainer(
         # float32: CPUs without bfloat16 instructions only emulate it.
         model=AutoModelForCausalLM.from_pretrained(config.base_directory, dtype=torch.float32),
         args=_arguments(config),
-        train_dataset=Dataset.from_list(rows),
+        train_dataset=Dataset.from_list([rows[index] for index in order]),
         processing_class=tokenizer,
         peft_config=_lora(config),
         callbacks=[progress, stop],
@@ -58,7 +64,7 @@ def train(config: TrainConfig, reporter: RunReporter, tracking: Tracking) -> dic
     return {
         "loss": progress.loss if progress.loss is not None else output.training_loss,
         "seconds": round(seconds, 1),
-        "rows": len(rows),
+        "rows": len(set(order)),
         "steps": config.steps,
         "tokens_per_s": round(tokens / seconds, 1),
     }
@@ -85,8 +91,7 @@ def _arguments(config: TrainConfig) -> SFTConfig:
         weight_decay=0.0,
         max_length=config.max_seq_length,
         completion_only_loss=True,
-        # Rows of like length share a batch, so little of it is padding.
-        train_sampling_strategy="group_by_length",
+        train_sampling_strategy="sequential",
         include_num_input_tokens_seen="non_padding",
         gradient_checkpointing=False,
         bf16=False,

@@ -54,7 +54,7 @@ def wrap(snippet: str, index: int) -> str:
             lines.append(f"void {name}(boolean value) {{ }}")
         else:
             lines.append(f"void {name}() {{ }}")
-    return "\n".join([*lines, "void run() {", snippet, "}", "}", ""])
+    return "\n".join([*lines, "void statements_() {", snippet, "}", "}", ""])
 
 
 def failures(snippets: Sequence[str], compiler: str) -> dict[int, str]:
