@@ -4,10 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from training_jobs.dataset_config import DatasetConfig
-from training_jobs.evaluate_config import EvaluateConfig
-from training_jobs.train.config import TrainConfig
-
 from components.adapter_release import JobOf
 from registry.documents import Document
 from registry.names import PoolName, served_name
@@ -19,6 +15,9 @@ from stacks.contract import EnvironmentContract
 from stacks.release_inputs import desired_release
 from substrates.substrate import Substrate
 from substrates.workload import Job
+from training_jobs.dataset_config import DatasetConfig
+from training_jobs.evaluate_config import EvaluateConfig
+from training_jobs.train.config import TrainConfig
 
 # Environment, and module, of each kind of step.
 _PROGRAMS: dict[StepKind, tuple[str, str]] = {

@@ -6,7 +6,6 @@ from typing import Any
 
 from registry.names import PoolName
 from serving.adapter_sync.config import AdapterSyncConfig
-from serving.edge import bootstrap
 from serving.edge.config import Address, EdgeConfig
 from serving.router.config import PoolConfig, RouterConfig
 from serving.settings import Listen
@@ -226,9 +225,15 @@ class LocalWorkloads:
         ports = self.config.ports
         return Service(
             name="envoy",
-            command=bootstrap.envoy_command(self._edge_config),
+            command=(
+                self.substrate.python("infra"),
+                "-m",
+                "serving.edge.launch",
+                "--config",
+                self.substrate.file("edge", "config.json"),
+            ),
             ports={"edge": ports.edge, "admin": ports.envoy_admin},
-            health=Health(port="admin", path="/ready", timeout_s=60),
+            health=Health(port="admin", path="/ready", timeout_s=150),
         )
 
     @property
