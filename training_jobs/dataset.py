@@ -5,6 +5,7 @@
 """
 
 import importlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,7 @@ def _main(config: DatasetConfig, store: ObjectStore, reporter: RunReporter) -> N
         reporter.progress(message="checking the pairs")
         result = check_dataset(config, Lengths(config.tokenizer_directory))
     except JobInputError as error:
+        sys.stderr.write(f"refused: {error}\n")
         reporter.refused(str(error))
         return
     reporter.succeeded(result)

@@ -16,6 +16,7 @@ from pathlib import Path
 from training_jobs.collect.docstrings import Example, read_package
 from training_jobs.collect.output import Pair, write_dataset
 from training_jobs.errors import JobInputError
+from training_jobs.pairs import normalised
 
 HELD_OUT_ROWS = 100
 HELD_OUT_UNSEEN_SERVICES = 50
@@ -123,13 +124,13 @@ def to_rows(examples: Iterable[Example]) -> tuple[list[Row], Counter[str]]:
     for example in examples:
         prompt = prompt_of(example)
         reason = rejection(example, prompt)
-        if reason is None and prompt in rows:
+        if reason is None and normalised(prompt) in rows:
             reason = "another example has the same input"
         if reason is not None:
             rejected[reason] += 1
             continue
         pair = Pair(prompt, example.code)
-        rows[prompt] = Row(pair, example.service, example.name, example.is_resource)
+        rows[normalised(prompt)] = Row(pair, example.service, example.name, example.is_resource)
     return list(rows.values()), rejected
 
 
@@ -155,7 +156,8 @@ def split(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
             held += classes_of[service][: min(2, HELD_OUT_UNSEEN_SERVICES - len(held))]
     seen = [path for path in sorted(first, key=_hash) if first[path].service not in unseen_services]
     held += seen[: HELD_OUT_ROWS - len(held)]
-    held_out = [first[path] for path in held]
+    # In hash order, so that the first rows are a sample of both halves.
+    held_out = [first[path] for path in sorted(held, key=_hash)]
     mentioned = re.compile("|".join(rf"\b{re.escape(path)}\b" for path in held))
     train = [
         row

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 from registry import layout
 from registry.job import run_job
@@ -25,6 +26,7 @@ def _main(config: TrainConfig, store: ObjectStore, reporter: RunReporter) -> Non
         tracking = Tracking(config)
         metrics = train(config, reporter, tracking)
     except JobInputError as error:
+        sys.stderr.write(f"refused: {error}\n")
         reporter.refused(str(error))
         return
     except TrainingStoppedError:
