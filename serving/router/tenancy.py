@@ -78,7 +78,8 @@ class TenantDirectory:
 
     def by_key(self, key: str) -> TenancyRecord | None:
         """The domain that a bearer key belongs to."""
-        digest = hashlib.sha256(key.encode()).digest()
+        # Header bytes that are not UTF-8 arrive as surrogates: they are some key, just nobody's.
+        digest = hashlib.sha256(key.encode(errors="surrogateescape")).digest()
         stored, tenant = self._keys.get(self._slot(digest), (b"", None))
         return tenant if hmac.compare_digest(stored, digest) else None
 

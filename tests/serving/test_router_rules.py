@@ -92,6 +92,16 @@ def test_only_a_whole_key_is_a_key(guess: str) -> None:
     assert isinstance(outcome, Caller) == (guess.strip() == key)
 
 
+@given(st.binary(min_size=1, max_size=20))
+def test_header_bytes_of_any_kind_are_refused_not_crashed_on(raw: bytes) -> None:
+    directory = TenantDirectory([record("bank-ledger", ("k" * 43,))])
+    value = raw.decode("utf-8", "surrogateescape")
+    for key, header in ((value, "bank-ledger"), ("k" * 43, value)):
+        outcome = authorize(directory, authorization=f"Bearer {key}", domain_headers=[header])
+        assert isinstance(outcome, Refusal)
+        json.dumps(outcome.body()).encode()
+
+
 def test_rotation_has_two_valid_keys() -> None:
     directory = TenantDirectory([record("bank-ledger", ("old", "new"))])
     for key in ("old", "new"):
