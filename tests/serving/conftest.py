@@ -13,6 +13,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 if find_spec("prometheus_client") is None:
     collect_ignore_glob = ["test_*.py"]
 else:
+    from hypothesis import HealthCheck, settings
+
+    # A busy machine makes an example slow, not wrong.
+    settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("busy")
     from fixtures import request_path, world
 
     __all__ = ["request_path", "world"]
