@@ -78,6 +78,7 @@ def test_the_rows_have_the_formats_of_the_guide_and_say_that_they_are_synthetic(
         assert row["input"].startswith("COBOL: ")
         assert row["output"].startswith("Java: ")
     assert json.loads((out / "report.json").read_text())["synthetic"] is True
+    assert "Synthetic data" in (out / "README.md").read_text()
 
 
 def test_no_held_out_identifier_occurs_in_training(dataset):

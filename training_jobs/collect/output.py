@@ -1,4 +1,4 @@
-"""What every collector writes: two JSONL files, a report, and their digests."""
+"""What every collector writes: two JSONL files, a report with their digests, a README."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-TRAIN, HELD_OUT, REPORT = "train.jsonl", "heldout.jsonl", "report.json"
+TRAIN, HELD_OUT, REPORT, README = "train.jsonl", "heldout.jsonl", "report.json", "README.md"
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def digest(data: bytes) -> str:
 def write_dataset(
     out: Path, train: Sequence[Pair], held_out: Sequence[Pair], report: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Write the three files; `out` appears whole or not at all. Returns the complete report."""
+    """Write all files; `out` appears whole or not at all. Returns the complete report."""
     files = {TRAIN: to_jsonl(train), HELD_OUT: to_jsonl(held_out)}
     complete = {
         **report,
@@ -46,6 +46,7 @@ def write_dataset(
         "digests": {name: digest(data) for name, data in files.items()},
     }
     files[REPORT] = (json.dumps(complete, indent=2, sort_keys=True) + "\n").encode()
+    files[README] = _readme(complete).encode()
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
@@ -62,3 +63,18 @@ def write_dataset(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return complete
+
+
+def _readme(report: Mapping[str, Any]) -> str:
+    kind = "Synthetic data: generated, not taken from real programs." if report["synthetic"] else ""
+    rows = report["rows"]
+    parts = (
+        f"# Dataset {report['domain']}",
+        kind,
+        f"Source: {report['source']}.",
+        f"{rows[TRAIN]} training rows and {rows[HELD_OUT]} held-out rows, "
+        'one `{"input": …, "output": …}` object a line.',
+        f"Split: {report['split_rule']}.",
+        f"Digests and rejected examples: `{REPORT}`.",
+    )
+    return "\n\n".join(part for part in parts if part) + "\n"

@@ -41,6 +41,8 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is untype
         self._tracking = tracking
         self._began = time.monotonic()
         self._first_step = 0
+        self.tokens_before = 0
+        """Tokens that an earlier process of this run trained on."""
         self.loss: float | None = None
         """Mean loss of the last logged steps, nats a token."""
 
@@ -51,6 +53,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is untype
         del args, control
         self._began = time.monotonic()
         self._first_step = state.global_step
+        self.tokens_before = int(state.num_input_tokens_seen)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

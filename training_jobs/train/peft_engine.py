@@ -60,7 +60,7 @@ def train(config: TrainConfig, reporter: RunReporter, tracking: Tracking) -> dic
         raise TrainingStoppedError(f"stopped after step {trainer.state.global_step}")
     seconds = time.monotonic() - began
     trainer.save_model(str(config.work_directory / "adapter"))
-    tokens = float(trainer.state.num_input_tokens_seen)
+    tokens = float(trainer.state.num_input_tokens_seen) - progress.tokens_before
     return {
         "loss": progress.loss if progress.loss is not None else output.training_loss,
         "seconds": round(seconds, 1),
