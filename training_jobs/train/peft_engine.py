@@ -9,10 +9,11 @@ from datasets import Dataset
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.trainer_utils import get_last_checkpoint
-from trl import SFTConfig, SFTTrainer
+from trl import SFTConfig
 
 from registry.runs import RunReporter
 from training_jobs.pairs import read_pairs
+from training_jobs.train.answer_loss import AnswerLossTrainer
 from training_jobs.train.callbacks import Progress, StopOnSigterm
 from training_jobs.train.config import TrainConfig
 from training_jobs.train.rows import in_batches, tokenize
@@ -45,7 +46,7 @@ def train(config: TrainConfig, reporter: RunReporter, tracking: Tracking) -> dic
         seed=config.seed,
     )
     progress, stop = Progress(reporter, tracking), StopOnSigterm()
-    trainer = SFTTrainer(
+    trainer = AnswerLossTrainer(
         # float32: CPUs without bfloat16 instructions only emulate it.
         model=AutoModelForCausalLM.from_pretrained(config.base_directory, dtype=torch.float32),
         args=_arguments(config),
