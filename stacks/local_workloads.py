@@ -153,7 +153,8 @@ class LocalWorkloads:
                 "--workers",
                 "1",
             ),
-            environment=_NO_TELEMETRY,
+            # Nothing here uses MLflow's own job queue, and its workers are eight processes.
+            environment={**_NO_TELEMETRY, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
             ports={"http": self.config.ports.mlflow},
             health=Health(port="http", path="/health", timeout_s=_FIRST_START_S),
         )
