@@ -330,9 +330,13 @@ def main() -> None:
     )
     parser.add_argument("--adapters", type=Path, help="taught adapters; made where missing")
     parser.add_argument("--vllm-url", help="use a running vLLM that serves the base as llama-8b")
+    parser.add_argument("--folder", type=Path, help="keep registry, adapters and logs here")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="swap-") as scratch:
-        folder = Path(scratch)
+    with contextlib.ExitStack() as stack:
+        folder = arguments.folder or Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="swap-"))
+        )
+        folder.mkdir(parents=True, exist_ok=True)
         result: dict[str, Any] = {}
         if arguments.swaps:
             result |= _real(arguments, folder)

@@ -32,7 +32,7 @@ class AdapterSyncConfig(Document):
     interval_s: float = Field(default=2.0, gt=0)
     retire_grace_s: float = Field(default=60.0, ge=0)
     """Time that an adapter stays loaded, and then on disk, after nothing wants it any more."""
-    request_timeout_s: float = Field(default=60.0, gt=0)
+    request_timeout_s: float = Field(default=180.0, gt=0)
     probe_prompt: str = Field(default="Translate to Java: ADD 1 TO WS-TOTAL.", min_length=1)
     pod: str = Field(default_factory=socket.gethostname, min_length=1)
 

@@ -18,7 +18,7 @@ from serving.pod_status import AdapterStatus, PodStatus
 
 _log = logging.getLogger(__name__)
 
-_MAX_BACKOFF_S: Final = 60.0
+_MAX_BACKOFF_S: Final = 15.0
 _SILENT_LOOKS: Final = 2
 
 
@@ -146,8 +146,12 @@ class AdapterSync:
         entry.state, entry.loaded_at = "loading", None
         try:
             await self._load(entry.adapter, held, path)
-        except (AdapterFileError, RegistryError, ModelServerError, OSError) as error:
-            self._failed(entry, describe(error))
+        except (AdapterFileError, RegistryError) as error:
+            self._failed(entry, "failed", describe(error))
+            return
+        except (ModelServerError, OSError) as error:
+            # A busy server or a registry that is away says nothing about the adapter.
+            self._failed(entry, "loading", describe(error))
             return
         entry.state, entry.reason, entry.failures = "loaded", "", 0
         entry.loaded_at = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -177,10 +181,10 @@ class AdapterSync:
                 "the server does not apply it, or it changes nothing"
             )
 
-    def _failed(self, entry: _Entry, reason: str) -> None:
+    def _failed(self, entry: _Entry, state: Literal["loading", "failed"], reason: str) -> None:
         if entry.reason != reason:
             _log.error("%s is not loaded: %s", entry.adapter.name, reason)
-        entry.state, entry.reason = "failed", reason
+        entry.state, entry.reason = state, reason
         entry.failures += 1
         wait = min(self._config.interval_s * 2**entry.failures, _MAX_BACKOFF_S)
         entry.retry_at = self._clock() + wait
