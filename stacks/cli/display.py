@@ -3,6 +3,7 @@
 On a terminal one live line tells what is under way; elsewhere the same events are plain lines.
 """
 
+import re
 import time
 from collections.abc import Iterable
 
@@ -30,6 +31,8 @@ _VERBS = {
     "delete-replaced": ("deleting", "[red]-[/]"),
 }
 _QUIET_LINES_S = 10.0
+# gRPC puts the class of a provider's exception before its message.
+_PYTHON_CLASS = re.compile(r"^Unexpected <class '[^']+'>: ")
 # The engine says on each run that the project's own plugin comes from PATH, as it should.
 _EXPECTED = "using pulumi-resource-pipeline from $PATH"
 
@@ -117,7 +120,7 @@ class Display:
     def _diagnose(self, stack: str, diagnostic: auto.DiagnosticEvent) -> None:
         message = diagnostic.message.strip()
         if diagnostic.severity == "error" and message != "update failed":
-            self.errors.append(message.removeprefix("error: "))
+            self.errors.append(_PYTHON_CLASS.sub("", message.removeprefix("error: ")))
         elif diagnostic.severity == "warning" and _EXPECTED not in message:
             self._console.print(f"  [yellow]{stack}: {message}[/]", highlight=False)
 
