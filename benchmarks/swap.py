@@ -142,7 +142,11 @@ async def _swap_series(
         ]
         moves = []
         for number in range(1, swaps + 1):
-            moves.append(await go(_SWAPPED, Version(1, number), words[number % 2]))
+            try:
+                moves.append(await go(_SWAPPED, Version(1, number), words[number % 2]))
+            except TimeoutError:
+                say(f"swap {number} did not happen within {_SWAP_TIMEOUT_S:.0f} s: ending early")
+                break
             took = moves[-1][1] - moves[-1][0]
             if number % max(1, swaps // 20) == 0:
                 say(f"swap {number} of {swaps}: {took:.2f} s, {load.tally.requests} requests")
@@ -167,7 +171,7 @@ async def _until_served(session: aiohttp.ClientSession, url: str, key: str, name
 
 
 def _summary(tally: Tally, moves: list[tuple[float, float]]) -> dict[str, Any]:
-    durations = sorted(end - start for start, end in moves)
+    durations = sorted(end - start for start, end in moves) or [float("inf")]
     spanning = sum(any(start < moved < end for _, moved in moves) for start, end, _ in tally.spans)
     for line in [*tally.failures[:5], *tally.wrong[:5]]:
         say(line)
