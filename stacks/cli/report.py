@@ -66,12 +66,14 @@ def services_table(
 def releases_table(store: ObjectStore, domains: Iterable[DomainStack]) -> Table:
     """One row for each domain."""
     table = Table(title="Releases", title_justify="left")
-    for column in ("domain", "live", "trained", "loss", "adapter", "base", "copy", "approved by"):
-        table.add_column(column)
+    table.add_column("live release", no_wrap=True)
+    for column in ("trained", "loss", "adapter", "base", "copy"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("approved by", overflow="fold")
     for stack in domains:
         pointer = read_pointer(store, stack.domain.name)
         if pointer.live is None:
-            table.add_row(stack.domain.name, "none", *["-"] * 6)
+            table.add_row(f"{stack.domain.name}: none", *["-"] * 6)
             continue
         table.add_row(*_release_row(store, stack.domain.name, pointer, pointer.live))
     return table
@@ -113,7 +115,6 @@ def _release_row(
     }
     held = " (held)" if pointer.hold else ""
     return (
-        domain,
         f"{served_name(domain, version)}{held}",
         _shown(metrics.get("seconds"), "{:.0f} s"),
         _shown(metrics.get("loss"), "{:.3f}"),
