@@ -68,7 +68,7 @@ def _start(config):
 
 def _run(config):
     process = _start(config)
-    _, log = process.communicate(timeout=300)
+    _, log = process.communicate(timeout=550)
     return process.returncode, log
 
 
@@ -118,7 +118,7 @@ def test_a_stopped_run_goes_on_from_its_checkpoint_to_the_same_adapter(tmp_path,
         log += line
         if line.startswith("step 15/"):
             first.send_signal(signal.SIGTERM)
-    assert first.wait(timeout=60) == -signal.SIGTERM
+    assert first.wait(timeout=300) == -signal.SIGTERM
     assert read_result(_store(tmp_path), "words", "run-1") is None
     assert STEPS not in _losses(log)
 
