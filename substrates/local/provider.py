@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import secrets
 import sys
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,7 @@ class LocalProvider(Provider):
         await asyncio.to_thread(self._handler(request.type).delete, to_plain(request.properties))
 
 
-class Handler:
+class Handler(ABC):
     """One resource type."""
 
     compared: frozenset[str] = frozenset()
@@ -133,25 +134,25 @@ class Handler:
     replaced: frozenset[str] = frozenset()
     """Those of them that need a new resource."""
 
+    @abstractmethod
     def identity(self, inputs: Plain) -> str:
         """The resource's id."""
-        raise NotImplementedError
 
+    @abstractmethod
     def create(self, inputs: Plain) -> Plain:
         """Create it and return the outputs beside the inputs."""
-        raise NotImplementedError
 
     def update(self, inputs: Plain) -> Plain:
         """Update it; by default as `create`."""
         return self.create(inputs)
 
+    @abstractmethod
     def read(self, state: Plain) -> Plain | None:
         """Properties as they are now; None when it is gone."""
-        raise NotImplementedError
 
+    @abstractmethod
     def delete(self, state: Plain) -> None:
         """Remove it. No error when it is gone."""
-        raise NotImplementedError
 
     def drift(self, state: Plain) -> list[str]:
         """State properties that show that the resource is not as it should be."""

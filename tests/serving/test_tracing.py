@@ -131,8 +131,7 @@ def test_nobody_there_drops_and_counts_and_never_waits() -> None:
 
 @pytest.fixture
 def mlflow_url(tmp_path: Path) -> Iterator[str]:
-    if not MLFLOW.exists():
-        pytest.skip("no .venv-mlflow")
+    assert MLFLOW.exists(), "no .venv-mlflow: run `make setup`"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
