@@ -46,8 +46,8 @@ _PROGRAM = """\
 command={python} {launcher} {spec}
 autostart={autostart}
 autorestart={autorestart}
-startsecs=1
-startretries=5
+startsecs={start_s}
+startretries={start_retries}
 stopasgroup=true
 killasgroup=true
 stopwaitsecs={stop_timeout_s}
@@ -113,6 +113,10 @@ class Supervisor:
                     spec=spec,
                     autostart=str(restart).lower(),
                     autorestart=str(restart).lower(),
+                    # To supervisord, what ends within `startsecs` did not start, and it tries again
+                    # whatever autorestart says: a job that fails fast would run twice.
+                    start_s=1 if restart else 0,
+                    start_retries=5 if restart else 0,
                     stop_timeout_s=stop_timeout_s,
                     log=self.log(name),
                 )

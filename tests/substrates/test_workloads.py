@@ -1,0 +1,67 @@
+"""Jobs under the real supervisor, without the engine."""
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from substrates.local.supervisor import Supervisor
+from substrates.local.workloads import Spec, WorkloadError, Workloads
+
+# supervisord waits one second before its first retry.
+_LONGER_THAN_A_RETRY_S = 3.0
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path
+    Supervisor(tmp_path).shutdown()
+
+
+def _job(home: Path, script: str) -> Spec:
+    return Spec(
+        name="job",
+        job=True,
+        command=["/bin/sh", "-c", script],
+        cwd=str(home),
+        environment={},
+        files={},
+        ports={},
+        health_url="",
+        health_timeout_s=0,
+        stop_timeout_s=5,
+    )
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_a_job_that_ends_at_once_runs_once(home: Path, status: int) -> None:
+    workloads = Workloads(home)
+    workloads.start_job(_job(home, f"echo run >> runs; exit {status}"), wait_s=None)
+    time.sleep(_LONGER_THAN_A_RETRY_S)
+    assert (home / "runs").read_text() == "run\n"
+    expected = "succeeded" if status == 0 else "failed (exit status 3)"
+    assert workloads.job_state("job") == expected
+
+
+def test_a_job_that_is_waited_for_fails_with_its_log(home: Path) -> None:
+    workloads = Workloads(home)
+    with pytest.raises(WorkloadError, match=r"(?s)exit status 4.*out of cheese"):
+        workloads.start_job(_job(home, "echo out of cheese; exit 4"), wait_s=30)
+
+
+def test_a_job_that_a_signal_ends_is_lost(home: Path) -> None:
+    workloads = Workloads(home)
+    workloads.start_job(_job(home, "kill -9 $$"), wait_s=None)
+    deadline = time.monotonic() + 30
+    while workloads.job_state("job") == "running" and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert workloads.job_state("job") == "lost"
+
+
+def test_an_interpreter_that_is_missing_is_said(home: Path) -> None:
+    job = _job(home, "")
+    missing = Spec(**{**vars(job), "command": [str(Path(sys.prefix) / "no-such-program")]})
+    with pytest.raises(WorkloadError, match="no-such-program"):
+        Workloads(home).start_job(missing, wait_s=30)
