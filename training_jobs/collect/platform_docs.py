@@ -156,8 +156,9 @@ def split(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
             held += classes_of[service][: min(2, HELD_OUT_UNSEEN_SERVICES - len(held))]
     seen = [path for path in sorted(first, key=_hash) if first[path].service not in unseen_services]
     held += seen[: HELD_OUT_ROWS - len(held)]
-    # In hash order, so that the first rows are a sample of both halves.
-    held_out = [first[path] for path in sorted(held, key=_hash)]
+    # The choice above took the lowest hashes of each half; the inputs' own hashes mix the halves, so
+    # that the first rows are a sample of both.
+    held_out = sorted((first[path] for path in held), key=lambda row: _hash(row.pair.input))
     mentioned = re.compile("|".join(rf"\b{re.escape(path)}\b" for path in held))
     train = [
         row
