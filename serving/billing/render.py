@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Context, Decimal
 from typing import Any
 
@@ -97,19 +99,41 @@ def render_table(bill: Bill) -> RenderableType:
     return Group(*parts)
 
 
+@dataclass(frozen=True)
+class _Column:
+    """A count of the usage table."""
+
+    title: str
+    of: Callable[[Line], int]
+    optional: bool = False
+    """Left out when it is zero on every line."""
+
+
+_COLUMNS = (
+    _Column("requests", lambda line: line.usage.requests),
+    _Column("failed", lambda line: line.usage.failed, optional=True),
+    _Column("unmeasured", lambda line: line.usage.unmeasured, optional=True),
+    _Column("tokens in", lambda line: line.usage.input_tokens),
+    _Column("cached", lambda line: line.usage.cached_tokens, optional=True),
+    _Column("tokens out", lambda line: line.usage.output_tokens),
+)
+
+
 def _usage_table(bill: Bill) -> RenderableType:
     if not bill.lines:
         return Text(f"No request ended in {bill.month}.")
     table = Table(title=f"{bill.month}, amounts in {bill.currency}", title_justify="left")
     for name in ("customer", "adapter", "pool"):
-        table.add_column(name)
-    for name in ("requests", "failed", "unmeasured", "tokens in", "cached", "tokens out", "cost"):
-        table.add_column(name, justify="right")
+        table.add_column(name, overflow="fold")
+    # Eighty columns hold no column of zeros.
+    shown = [
+        column for column in _COLUMNS if not column.optional or any(map(column.of, bill.lines))
+    ]
+    for column in shown:
+        table.add_column(column.title, justify="right", no_wrap=True)
+    table.add_column("cost", justify="right", overflow="fold")
     for line in bill.lines:
-        used = line.usage
-        counts = (used.requests, used.failed, used.unmeasured)
-        tokens = (used.input_tokens, used.cached_tokens, used.output_tokens)
-        numbers = [f"{count:,}" for count in (*counts, *tokens)]
+        numbers = [f"{column.of(line):,}" for column in shown]
         key = line.key
         table.add_row(key.customer, key.adapter, key.pool, *numbers, plain(line.cost))
     return table
