@@ -65,6 +65,7 @@ class Router:
             request_timeout_s=limits.request_timeout_s,
             on_retry=lambda pool: metrics.retries.labels(pool).inc(),
         )
+        self._folder_problem = ""
         self.draining = False
 
     def application(self) -> web.Application:
@@ -104,10 +105,15 @@ class Router:
             await asyncio.sleep(self._config.poll_interval_s)
 
     def _refresh_tenants(self) -> None:
+        problem = ""
         try:
             self._folder.refresh()
         except OSError as error:
-            _log.error("tenancy records in %s: %s", self._config.domains_dir, error.strerror)
+            problem = error.strerror or type(error).__name__
+        # Said once, not at each look: the folder is absent until the first domain stack is up.
+        if problem and problem != self._folder_problem:
+            _log.warning("tenancy records in %s: %s", self._config.domains_dir, problem)
+        self._folder_problem = problem
 
     def _domains(self) -> list[str]:
         return [tenant.domain for tenant in self._folder.directory.tenants]

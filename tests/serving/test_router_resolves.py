@@ -210,3 +210,17 @@ async def test_records_change_without_a_restart(request_path: RequestPath) -> No
     assert "surprise" in problems["bank-ledger.json"]
     (request_path.world.domains_dir / "bank-ledger.json").unlink()
     await until(lambda: not request_path.router.knows("bank-ledger"), "the domain is gone")
+
+
+async def test_an_absent_folder_of_records_is_said_once_and_locks_nobody_out(
+    request_path: RequestPath, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = await live(request_path, "bank-ledger", "v1.0")
+    folder = request_path.world.domains_dir
+    caplog.clear()
+    folder.rename(folder.with_name("away"))
+    for _ in range(3):
+        await request_path.router.refresh()
+    said = [record for record in caplog.records if "tenancy records" in record.message]
+    assert [str(folder) in record.message for record in said] == [True]
+    assert (await request_path.ask(key))[0] == 200
