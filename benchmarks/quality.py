@@ -32,7 +32,7 @@ class Suite:
     max_tokens: int
 
 
-SUITES = (Suite("platform-docs", "aws_service", 24), Suite("bank-ledger", "java_exact", 110))
+SUITES = (Suite("platform-docs", "aws_service", 24), Suite("bank-ledger", "java_exact", 64))
 
 
 @dataclass(frozen=True)

