@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from registry import documents, layout
+from registry.digests import file_digest
 from registry.evaluation import CheckResult, Evaluation, create_key_pair, sign, write_evaluation
 from registry.manifest import Manifest, PoolAdapter, adapter_digest, bundle_digest
 from registry.names import PoolName, Version
 from registry.pointer import read_pointer, release
-from registry.runs import file_digest
 from registry.store import open_store
 
 POOL: PoolName = "slm"

@@ -11,13 +11,14 @@ from pathlib import Path
 
 from registry import documents, layout
 from registry.adapter_check import AdapterFacts, base_linear_modules, check_adapter
+from registry.digests import file_digest
 from registry.documents import Document
 from registry.errors import PreconditionFailedError, RegistryError
 from registry.job import run_job
 from registry.layout import ADAPTER_CONFIG, ADAPTER_FILES
 from registry.manifest import Manifest, PoolAdapter, PoolEntry, adapter_digest, bundle_digest
 from registry.names import DomainName, PoolName, Version, VersionField
-from registry.runs import RunReporter, file_digest, read_result
+from registry.runs import RunReporter, read_result
 from registry.store import ObjectStore
 
 CheckAdapter = Callable[[Path], AdapterFacts]

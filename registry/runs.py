@@ -4,7 +4,6 @@ A run is named by the hash of what it depends on (see `registry.release.run_id`)
 created once; a job that finds one has nothing to do.
 """
 
-import hashlib
 import os
 import socket
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from registry import documents, layout
+from registry.digests import file_digest
 from registry.documents import Document
 from registry.errors import NotFoundError, PreconditionFailedError
 from registry.store import ObjectStore
@@ -154,9 +154,3 @@ def upload_adapter(store: ObjectStore, domain: str, run_id: str, directory: Path
         store.put_file(layout.run_adapter_file(domain, run_id, name), path)
         files[name] = file_digest(path)
     return files
-
-
-def file_digest(path: Path) -> str:
-    """`sha256:<hex>` of a file's bytes."""
-    with path.open("rb") as stream:
-        return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"

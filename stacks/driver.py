@@ -114,8 +114,11 @@ class Driver:
             ReleaseError: A job failed without a record, or was lost `MAX_LOSSES` times.
         """
         losses: Counter[str] = Counter()
-        release = self.up_once(stack, config, retry=retry)
-        engine_stack = self.open_domain(stack, config)
+        engine_stack = self.open_domain(stack, config, retry=retry)
+        release = self._up(engine_stack)
+        if retry:
+            # One more attempt is meant, not one more after each of its failures.
+            engine_stack = self.open_domain(stack, config)
         contract = read_contract(stack.environment, self._state)
         while release.pending and not release.resting:
             ended = self._wait(contract, release)

@@ -1,12 +1,12 @@
 """Input/output pairs in JSONL: read strictly, every complaint names file and line."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from registry.digests import file_digest
 from training_jobs.errors import JobInputError
 
 _SHOWN = 60
@@ -14,11 +14,12 @@ _SHOWN = 60
 
 @dataclass(frozen=True)
 class Pair:
-    """One pair and the line it came from."""
+    """One pair in the guide's format."""
 
-    line: int
     input: str
     output: str
+    line: int = 0
+    """Line of the file it was read from, from 1; 0 for one that no file holds yet."""
 
 
 def read_pairs(path: Path) -> list[Pair]:
@@ -35,25 +36,16 @@ def read_pairs(path: Path) -> list[Pair]:
     return pairs
 
 
-def file_digest(path: Path) -> str:
-    """`sha256:<hex>` of a dataset file.
-
-    Raises:
-        JobInputError: It is missing.
-    """
-    try:
-        return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
 def refuse_other_digest(path: Path, expected: str) -> None:
     """Check a dataset file against the digest that the stack names.
 
     Raises:
-        JobInputError: It is another file.
+        JobInputError: It is missing, or another file.
     """
-    found = file_digest(path)
+    try:
+        found = file_digest(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
     if found != expected:
         raise JobInputError(
             f"{path}: its digest is {found}, the stack's configuration says {expected}: "
@@ -104,7 +96,7 @@ def _parse(path: Path, number: int, line: str) -> Pair:
         value = row.get(key)
         if not isinstance(value, str) or not value.strip():
             raise JobInputError(f"{path}:{number}: no text under {key!r}: {_short(line)}")
-    return Pair(number, row["input"], row["output"])
+    return Pair(row["input"], row["output"], number)
 
 
 def _refuse_duplicates(path: Path, pairs: Sequence[Pair]) -> None:

@@ -1,6 +1,5 @@
 """Adapter files on the model server's disk: complete and checked, or not there at all."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from registry import layout
+from registry.digests import file_digest
 from registry.errors import RegistryError
 from registry.names import PoolName, Version
 from registry.store import ObjectStore
@@ -162,8 +162,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 def _digest(path: Path) -> str:
     try:
-        with path.open("rb") as stream:
-            return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+        return file_digest(path)
     except FileNotFoundError:
         raise AdapterFileError(f"{path.name} is missing") from None
 

@@ -6,8 +6,8 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from registry.names import DomainName, PoolName, VersionField
 from stacks.config.base import LORA_RANKS, Config, CustomerId, Digest, HeaderAlias, Reason
+from training_jobs.dataset_config import Collector
 
-Collector = Literal["platform_docs", "bank_ledger"]
 SwitchableCheck = Literal["faithfulness", "swe_bench_resolved", "garak_critical"]
 
 

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from registry.digests import file_digest
 from training_jobs.errors import JobInputError
-from training_jobs.pairs import file_digest, read_pairs, refuse_long_rows, refuse_other_digest
+from training_jobs.pairs import read_pairs, refuse_long_rows, refuse_other_digest
 
 
 def _line(number):

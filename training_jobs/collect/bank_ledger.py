@@ -18,9 +18,10 @@ from training_jobs.collect.cobol_grammar import (
     Translation,
     translate,
 )
-from training_jobs.collect.output import Pair, write_dataset
+from training_jobs.collect.output import write_dataset
 from training_jobs.errors import JobInputError
 from training_jobs.java_compile import failures, java_compiler
+from training_jobs.pairs import Pair
 
 SEED = 20
 HELD_OUT_ROWS = 100

@@ -6,19 +6,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from training_jobs.pairs import Pair
+
 TRAIN, HELD_OUT, REPORT, README = "train.jsonl", "heldout.jsonl", "report.json", "README.md"
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One reviewed pair in the guide's format."""
-
-    input: str
-    output: str
 
 
 def to_jsonl(pairs: Sequence[Pair]) -> bytes:

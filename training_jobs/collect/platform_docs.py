@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training_jobs.collect.docstrings import Example, read_package
-from training_jobs.collect.output import Pair, write_dataset
+from training_jobs.collect.output import write_dataset
 from training_jobs.errors import JobInputError
-from training_jobs.pairs import normalised
+from training_jobs.pairs import Pair, normalised
 
 HELD_OUT_ROWS = 100
 HELD_OUT_UNSEEN_SERVICES = 50
@@ -156,8 +156,8 @@ def split(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
             held += classes_of[service][: min(2, HELD_OUT_UNSEEN_SERVICES - len(held))]
     seen = [path for path in sorted(first, key=_hash) if first[path].service not in unseen_services]
     held += seen[: HELD_OUT_ROWS - len(held)]
-    # The choice above took the lowest hashes of each half; the inputs' own hashes mix the halves, so
-    # that the first rows are a sample of both.
+    # The choice above took the lowest hashes of each half; the hashes of the inputs mix the halves,
+    # so that the first rows are a sample of both.
     held_out = sorted((first[path] for path in held), key=lambda row: _hash(row.pair.input))
     mentioned = re.compile("|".join(rf"\b{re.escape(path)}\b" for path in held))
     train = [

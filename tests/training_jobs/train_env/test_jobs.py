@@ -6,6 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from registry.digests import file_digest
 from registry.evaluation import CheckResult, create_key_pair, verify
 from registry.store import open_store
 from tests.training_jobs.train_env.tiny import write_base, write_pairs
@@ -15,7 +16,7 @@ from training_jobs.dataset_config import DatasetConfig
 from training_jobs.errors import JobInputError
 from training_jobs.evaluate import DomainScores, judge
 from training_jobs.openai_client import OpenAIClient
-from training_jobs.pairs import Pair, file_digest
+from training_jobs.pairs import Pair
 from training_jobs.train.rows import tokenize
 
 
@@ -66,7 +67,7 @@ def test_the_loss_is_on_the_answer_and_on_its_end(tmp_path):
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(write_base(tmp_path))
-    pair = Pair(1, "w1 w2", "w3 w4")
+    pair = Pair("w1 w2", "w3 w4", line=1)
     (row,) = tokenize([pair], tokenizer, answer_tokens=None)
     answer = [i for i, mask in zip(row["input_ids"], row["completion_mask"], strict=True) if mask]
     assert tokenizer.convert_ids_to_tokens(answer) == ["w3", "w4", "<|im_end|>"]

@@ -10,8 +10,8 @@ from pathlib import Path
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
 
+from registry.digests import file_digest
 from training_jobs.base_model import CHAT_TEMPLATE
-from training_jobs.pairs import file_digest
 
 WORDS = [f"w{number}" for number in range(50)]
 SPECIAL = ["<unk>", "<|im_start|>", "<|im_end|>", "user", "assistant"]
