@@ -30,6 +30,10 @@ from benchmarks.processes import ROOT, free_port, python, running, say
 from benchmarks.swap_adapters import PROMPTS
 from benchmarks.swap_registry import BASE, ScratchRegistry
 from registry.names import Version, served_name
+from stacks.cli.project import Project
+from stacks.local_workloads import LocalWorkloads
+from stacks.paths import StateDirectory
+from substrates.local.substrate import LocalSubstrate
 
 _WORDS = ("amber", "cobalt", "crimson")
 _SWAPPED, _STEADY = "bank-ledger", "platform-docs"
@@ -237,24 +241,24 @@ def _path(folder: Path, vllm_url: str) -> Iterator[tuple[ScratchRegistry, str]]:
 
 @contextlib.contextmanager
 def _vllm(base: Path, log: Path) -> Iterator[str]:
-    """A real vLLM on the CPU, as the local environment runs it."""
-    port = free_port()
-    command = [
-        str(ROOT / ".venv-vllm/bin/vllm"), "serve", str(base), "--host", "127.0.0.1",
-        "--port", str(port), "--served-model-name", BASE, "--enable-lora",
-        "--max-lora-rank", "16", "--max-loras", "4", "--max-cpu-loras", "8",
-        "--max-model-len", "2048", "--dtype", "bfloat16", "--enforce-eager",
-    ]  # fmt: skip
-    env = {
-        "HF_HUB_OFFLINE": "1",
-        "VLLM_CPU_KVCACHE_SPACE": "1",
-        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
-        "VLLM_NO_USAGE_STATS": "1",
-        "DO_NOT_TRACK": "1",
-    }
-    url = f"http://127.0.0.1:{port}"
+    """The model server of the local environment, on a port of its own."""
+    environment = Project.default().environment("local").environment
+    ports = environment.ports.model_copy(update={"vllm": free_port()})
+    workloads = LocalWorkloads(
+        environment.model_copy(update={"ports": ports}),
+        StateDirectory(base.parent.parent),
+        LocalSubstrate(root=ROOT, home=log.parent),
+    )
+    service = workloads.vllm()
+    url = f"http://127.0.0.1:{ports.vllm}"
     say("starting vLLM (a minute or more)")
-    with running(command, log=log, ready_url=f"{url}/health", timeout_s=600, env=env):
+    with running(
+        list(service.command),
+        log=log,
+        ready_url=f"{url}/health",
+        timeout_s=600,
+        env=service.environment,
+    ):
         yield url
 
 
@@ -330,7 +334,7 @@ def main() -> None:
         "--base",
         type=Path,
         default=ROOT / ".local/models/SmolLM2-135M-Instruct",
-        help="Hugging Face files of the base model",
+        help="Hugging Face files of the base model, DIR/models/NAME",
     )
     parser.add_argument("--adapters", type=Path, help="taught adapters; made where missing")
     parser.add_argument("--vllm-url", help="use a running vLLM that serves the base as llama-8b")

@@ -1,5 +1,6 @@
 """What runs where, what was trained, how it scored, and what to do next."""
 
+import shlex
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +20,8 @@ from stacks.cli.project import Project
 from stacks.config.load import DomainStack, EnvironmentStack
 from stacks.contract import EnvironmentContract
 from substrates.local.supervisor import Supervisor
+from training_jobs.errors import JobInputError
+from training_jobs.pairs import read_pairs
 
 _PURPOSE = {
     "vllm": "model server, both pools",
@@ -39,7 +42,10 @@ def print_report(console: Console, project: Project, stack: EnvironmentStack) ->
     console.print(releases_table(store, domains))
     for line in notes(store, domains):
         console.print(line, highlight=False)
-    console.print(_next_steps(domains, contract), highlight=False)
+    console.print("\n[bold]Try next[/]")
+    for step in _next_steps(project, domains, contract):
+        # Whole, so that it can be copied.
+        console.print(f"  {step}", highlight=False, markup=False, soft_wrap=True)
 
 
 def services_table(
@@ -153,14 +159,27 @@ def _addresses(stack: EnvironmentStack, contract: EnvironmentContract) -> dict[s
     }
 
 
-def _next_steps(domains: list[DomainStack], contract: EnvironmentContract) -> str:
-    first = domains[0].domain.name if domains else "DOMAIN"
-    return (
-        "\n[bold]Try next[/]\n"
-        f'  .venv/bin/pipeline ask --domain {first} "An S3 bucket with versioning"\n'
-        "  .venv/bin/pipeline status\n"
-        "  .venv/bin/pipeline bill --month "
-        f"{datetime.now(UTC):%Y-%m}\n"
-        f"  MLflow, runs and traces: {contract.mlflow_url}\n"
-        "  make down"
-    )
+def _next_steps(
+    project: Project, domains: list[DomainStack], contract: EnvironmentContract
+) -> list[str]:
+    asks = [
+        f".venv/bin/pipeline ask --domain {stack.domain.name} {shlex.quote(question)}"
+        for stack in domains
+        if (question := _held_out_question(project, stack))
+    ]
+    return [
+        *asks,
+        ".venv/bin/pipeline status",
+        f".venv/bin/pipeline bill --month {datetime.now(UTC):%Y-%m}",
+        f"MLflow, runs and traces: {contract.mlflow_url}",
+        "make down",
+    ]
+
+
+def _held_out_question(project: Project, stack: DomainStack) -> str | None:
+    """An input that the adapter was not trained on; None where there is none on this machine."""
+    path = project.state.path / stack.domain.dataset.heldout_uri
+    try:
+        return read_pairs(path)[0].input
+    except JobInputError:
+        return None
