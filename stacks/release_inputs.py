@@ -3,7 +3,7 @@
 from registry.documents import digest
 from registry.names import PoolName
 from registry.release import Desired
-from stacks.config.domain import DomainConfig, Gate, Training
+from stacks.config.domain import DomainConfig, Training
 from stacks.contract import EnvironmentContract
 from training_jobs.recipe import RECIPE_VERSION
 
@@ -18,7 +18,7 @@ def desired_release(domain: DomainConfig, contract: EnvironmentContract) -> Desi
             pool: training_digest(domain, pool, training, contract)
             for pool, training in domain.adapters.items()
         },
-        gate=gate_digest(domain.gate),
+        gate=gate_digest(domain),
         approvals_required=domain.gate.experts.required,
     )
 
@@ -50,9 +50,14 @@ def training_digest(
     )
 
 
-def gate_digest(gate: Gate) -> str:
+def gate_digest(domain: DomainConfig) -> str:
     """Digest of what a verdict depends on; approvals are counted apart from it."""
-    return digest(gate.model_dump(mode="json", exclude={"experts"}))
+    return digest(
+        {
+            "heldout": domain.dataset.heldout_digest,
+            **domain.gate.model_dump(mode="json", exclude={"experts"}),
+        }
+    )
 
 
 def _longest(domain: DomainConfig) -> int:

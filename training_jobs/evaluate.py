@@ -1,7 +1,7 @@
 """Judge a candidate by the evaluation gate and sign the verdict.
 
-`python -m training_jobs.evaluate --config FILE`. A failed gate is a result; only a server that does
-not answer, or a key that cannot be read, is a fault.
+`python -m training_jobs.evaluate --config FILE`. A failed gate is a result. A server that does not
+answer, a key that cannot be read, and data files that are not those of the stack, are faults.
 """
 
 import threading
@@ -16,10 +16,12 @@ from registry.manifest import read_manifest
 from registry.runs import RunReporter
 from registry.store import ObjectStore
 from training_jobs.copy_baseline import nearest_answers
-from training_jobs.evaluate_config import EvaluateConfig
+from training_jobs.evaluate_config import NOT_IMPLEMENTED, EvaluateConfig
 from training_jobs.openai_client import OpenAIClient
-from training_jobs.pairs import Pair, normalised, read_pairs
+from training_jobs.pairs import Pair, normalised, read_pairs, refuse_other_digest
 from training_jobs.scores import score_answers
+
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,10 @@ def judge(scores: DomainScores, *, margin: float, contaminated: int) -> CheckRes
     reasons = []
     if contaminated:
         reasons.append(f"{contaminated} held-out inputs occur in the training data")
-    if adapter < base + margin:
+    # Shares of small numbers of rows: a win by exactly the margin is a win in binary as well.
+    if adapter < base + margin - _ROUNDING:
         reasons.append(f"{adapter:.2f} is not better than the base ({base:.2f}) by {margin}")
-    if scores.live is not None and adapter < scores.live["right"] - margin:
+    if scores.live is not None and adapter < scores.live["right"] - margin - _ROUNDING:
         reasons.append(f"{adapter:.2f} is worse than the live release ({scores.live['right']:.2f})")
     extra = {name: value for name, value in scores.adapter.items() if name != "right"}
     return CheckResult(
@@ -65,10 +68,12 @@ def measure(config: EvaluateConfig, client: OpenAIClient, reporter: RunReporter)
     """Ask candidate, base and live release the held-out rows, and judge.
 
     Raises:
-        JobInputError: The dataset files are not readable.
+        JobInputError: The dataset files are not readable, or not those that the stack names.
         TimeoutError: The candidate is not served in time.
         httpx.HTTPError: The server does not answer.
     """
+    refuse_other_digest(config.train_path, config.train_digest)
+    refuse_other_digest(config.heldout_path, config.heldout_digest)
     train = read_pairs(config.train_path)
     rows = read_pairs(config.heldout_path)[: config.rows]
     names = [name for name in (config.served_name, config.base_name, config.live_name) if name]
@@ -127,24 +132,32 @@ def _score(
 
 
 def verdict(config: EvaluateConfig, bundle_digest: str, domain_test: CheckResult) -> Evaluation:
-    """The signed verdict: the domain test, and what the stack switched off with its reasons.
+    """The signed verdict: the domain test, and the other checks of the gate.
+
+    A check that the stack did not switch off and that this version cannot run has failed.
 
     Raises:
         RegistryError: The key cannot be read.
     """
-    switched_off = [
-        CheckResult(name=name, status="not-applicable", reason=reason)
-        for name, reason in sorted(config.off.items())
-    ]
     evaluation = Evaluation(
         domain=config.domain,
         version=config.version,
         bundle_digest=bundle_digest,
         gate_digest=config.gate_digest,
-        checks=(domain_test, *switched_off),
+        checks=(domain_test, *(_not_run(name, config.off.get(name)) for name in NOT_IMPLEMENTED)),
         created_at=datetime.now(UTC),
     )
     return sign(evaluation, config.evaluation_key)
+
+
+def _not_run(name: str, reason: str | None) -> CheckResult:
+    if reason is None:
+        return CheckResult(
+            name=name,
+            status="failed",
+            reason="this version cannot run it: give a reason under gate.not_applicable",
+        )
+    return CheckResult(name=name, status="not-applicable", reason=reason)
 
 
 def _main(config: EvaluateConfig, store: ObjectStore, reporter: RunReporter) -> None:

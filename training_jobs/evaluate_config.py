@@ -1,14 +1,17 @@
 """Configuration of the evaluation job."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field
 
 from registry.documents import Document
-from registry.names import DomainName, PoolName, VersionField
+from registry.names import DomainName, VersionField
 
 Metric = Literal["aws_service", "java_exact"]
+SwitchableCheck = Literal["faithfulness", "swe_bench_resolved", "garak_critical"]
+NOT_IMPLEMENTED: tuple[SwitchableCheck, ...] = get_args(SwitchableCheck)
+"""Checks of the gate that this version cannot run: each is switched off with a reason, or fails."""
 
 
 class EvaluateConfig(Document):
@@ -18,7 +21,6 @@ class EvaluateConfig(Document):
     domain: DomainName
     version: VersionField
     run_id: str
-    pool: PoolName
     openai_url: str
     """OpenAI-compatible API of the engine that serves candidate, base and live release."""
     served_name: str
@@ -26,13 +28,15 @@ class EvaluateConfig(Document):
     live_name: str | None
     """The release that must not be worse than it; None when there is none."""
     train_path: Path
+    train_digest: str
     heldout_path: Path
+    heldout_digest: str
     metric: Metric
     rows: int = Field(ge=1)
     max_tokens: int = Field(ge=1)
     margin: float = Field(ge=0, le=1)
     gate_digest: str
     evaluation_key: Path
-    off: dict[str, str]
+    off: dict[SwitchableCheck, str]
     """Checks that do not apply, each with its reason."""
     ready_timeout_s: float = Field(default=300, gt=0)

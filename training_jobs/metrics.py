@@ -3,6 +3,8 @@
 import re
 from collections.abc import Callable, Mapping
 
+from training_jobs.errors import JobInputError
+
 # `aws.<service>.<Class>(`: the first resource that an answer names.
 _RESOURCE = re.compile(r"\baws\.([a-z0-9_]+)\.([A-Z][A-Za-z0-9]*)")
 
@@ -14,7 +16,7 @@ def aws_service(answer: str, expected: str) -> Score:
     """Right service of the first resource; `exact_class`: the right class as well."""
     found, wanted = _RESOURCE.search(answer), _RESOURCE.search(expected)
     if wanted is None:
-        raise ValueError(f"the expected answer names no resource: {expected[:60]!r}")
+        raise JobInputError(f"the expected answer names no resource: {expected[:60]!r}")
     if found is None:
         return {"right": 0.0, "exact_class": 0.0}
     return {

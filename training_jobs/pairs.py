@@ -116,7 +116,9 @@ def normalised(text: str) -> str:
 
 
 def _unreadable(path: Path, error: OSError) -> JobInputError:
-    return JobInputError(f"{path}: {error.strerror}: check `dataset.uri` of the stack")
+    return JobInputError(
+        f"{path}: {error.strerror}: check `dataset.uri` and `dataset.heldout_uri` of the stack"
+    )
 
 
 def _short(line: str) -> str:

@@ -1,16 +1,14 @@
 """Configuration of the router process."""
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
 from registry.documents import Document
-from registry.names import PoolName, parse_served_name
+from registry.names import ModelName, PoolName, parse_served_name
 from serving.settings import HttpUrl, Listen
 from serving.tracing.config import TracingConfig
-
-ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:-]{0,127}$")]
 
 
 class PoolConfig(Document):

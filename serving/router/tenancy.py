@@ -11,11 +11,10 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from registry.documents import Document
-from registry.names import DOMAIN_PATTERN, DomainName, PoolName
+from registry.names import DomainName, HeaderAlias, PoolName
 from serving.router.errors import Refusal
 
 KeyHash = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
-HeaderAlias = Annotated[str, StringConstraints(pattern=DOMAIN_PATTERN)]
 ContentCapture = Literal["off", "hashed", "on"]
 
 _MAX_SHOWN = 80

@@ -13,6 +13,7 @@ from stacks.config.load import (
     list_stacks,
     load,
     read_stack_file,
+    refuse_shared_names,
 )
 from stacks.contract import EnvironmentContract
 from stacks.driver import read_contract
@@ -33,8 +34,15 @@ class Project:
         return cls(stacks.resolve(), StateDirectory.default())
 
     def load(self, stack: str) -> tuple[StackConfig, dict[str, Any]]:
-        """A validated stack and its `config` section."""
-        return load(self.stacks, stack), read_stack_file(self.stacks, stack)
+        """A validated stack and its `config` section.
+
+        Raises:
+            ConfigError: It is not valid, or another domain of its environment claims its name.
+        """
+        loaded = load(self.stacks, stack)
+        if isinstance(loaded, DomainStack):
+            self.domains(loaded.environment)
+        return loaded, read_stack_file(self.stacks, stack)
 
     def domain(self, stack: str) -> DomainStack:
         """A domain stack.
@@ -62,13 +70,19 @@ class Project:
         return loaded
 
     def domains(self, environment: str) -> list[DomainStack]:
-        """The domain stacks of an environment."""
+        """The domain stacks of an environment.
+
+        Raises:
+            ConfigError: One is not valid, or two claim the same name.
+        """
         loaded = (
             load(self.stacks, name)
             for name in list_stacks(self.stacks)
             if name.startswith(f"{environment}-")
         )
-        return [s for s in loaded if isinstance(s, DomainStack) and s.environment == environment]
+        domains = [s for s in loaded if isinstance(s, DomainStack)]
+        refuse_shared_names(domains)
+        return domains
 
     def contract(self, environment: str) -> EnvironmentContract:
         """What an environment that is up says of itself."""

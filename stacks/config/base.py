@@ -9,7 +9,11 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 # vLLM's own choices for --max-lora-rank (0.33.0, vllm/config/lora.py).
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 CustomerId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,62}$")]
-HeaderAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+# Relative, without `..`: data lies below the state directory.
+DataPath = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$"),
+]
 Reason = Annotated[str, StringConstraints(min_length=10)]
 
 

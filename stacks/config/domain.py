@@ -4,24 +4,36 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from registry.names import DomainName, PoolName, VersionField
-from stacks.config.base import LORA_RANKS, Config, CustomerId, Digest, HeaderAlias, Reason
+from registry.names import DomainName, HeaderAlias, PoolName, VersionField
+from stacks.config.base import LORA_RANKS, Config, CustomerId, DataPath, Digest, Reason
 from training_jobs.dataset_config import Collector
-
-SwitchableCheck = Literal["faithfulness", "swe_bench_resolved", "garak_critical"]
+from training_jobs.evaluate_config import NOT_IMPLEMENTED, Metric, SwitchableCheck
 
 
 class Dataset(Config):
     """Reviewed input/output pairs, named by the digest of their bytes."""
 
-    uri: str = Field(description="train.jsonl: file path below the state directory, or s3://")
+    uri: DataPath = Field(description="training pairs: file path below the state directory")
     digest: Digest = Field(description="sha256 of the file; another content is refused")
-    heldout_uri: str = Field(description="held-out pairs for the domain test")
+    heldout_uri: DataPath = Field(description="held-out pairs for the domain test")
     heldout_digest: Digest
     min_reviewed: int = Field(500, ge=1, description="fewer rows than this are refused")
     collector: Collector | None = Field(
         None, description="makes the files when they are absent (local examples only)"
     )
+
+    @model_validator(mode="after")
+    def _a_folder_of_its_own(self) -> Self:
+        """A collector writes its folder whole, so nothing else may lie there."""
+        if self.collector is None:
+            return self
+        folder, _, name = self.uri.rpartition("/")
+        if not folder or (name, self.heldout_uri) != ("train.jsonl", f"{folder}/heldout.jsonl"):
+            raise ValueError(
+                "a collector makes train.jsonl and heldout.jsonl in one folder: set uri and "
+                "heldout_uri to <folder>/train.jsonl and <folder>/heldout.jsonl"
+            )
+        return self
 
 
 class Training(Config):
@@ -60,7 +72,7 @@ class Training(Config):
 class DomainTest(Config):
     """Held-out pairs, answered by the adapter and by the base."""
 
-    metric: Literal["aws_service", "java_exact"]
+    metric: Metric
     rows: int = Field(20, ge=1, description="held-out rows in the gate")
     max_tokens: int = Field(64, ge=1, description="longest answer, tokens")
 
@@ -96,11 +108,21 @@ class Gate(Config):
         default_factory=dict, description="checks that do not apply here, each with its reason"
     )
 
+    @model_validator(mode="after")
+    def _no_check_is_skipped_silently(self) -> Self:
+        for check in NOT_IMPLEMENTED:
+            if check not in self.not_applicable:
+                raise ValueError(
+                    f"{check}: this version cannot run this check: say under not_applicable why "
+                    "it does not apply"
+                )
+        return self
+
 
 class Routing(Config):
     """How the router answers this domain."""
 
-    mode: Literal["direct"] = Field("direct", description="always the small pool's adapter")
+    mode: Literal["direct"] = Field("direct", description="the pool that `model` names")
     content_capture: Literal["off", "hashed", "on"] = Field(
         "off", description="prompts and answers in traces"
     )

@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from registry.names import ModelName
 from stacks.config.base import LORA_RANKS, Config, Port
 
 EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{0,19}$")]
@@ -59,8 +60,10 @@ class AdapterContract(Config):
 class LocalPool(Config):
     """A model pool of the local environment."""
 
-    served_model_name: str = Field(description="name of the base model on the engine")
-    aliases: tuple[str, ...] = Field((), description="further values of `model` for this pool")
+    served_model_name: ModelName = Field(description="name of the base model on the engine")
+    aliases: tuple[ModelName, ...] = Field(
+        (), description="further values of `model` for this pool"
+    )
 
 
 class LocalEngine(Config):

@@ -4,7 +4,7 @@ An error names the file, the key, the value and what is allowed.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -101,9 +101,10 @@ def parse(config: Mapping[str, Any], stack: str, place: str) -> StackConfig:
         ConfigError: It is not valid.
     """
     kind = config.get("pipeline:kind")
-    if kind not in _KEYS:
+    if not isinstance(kind, str) or kind not in _KEYS:
         raise ConfigError(f"{place}: pipeline:kind is {kind!r}, allowed: environment, domain")
-    unknown = sorted(k for k in config if k.startswith("pipeline:") and k not in _KEYS[kind])
+    keys = [str(key) for key in config]
+    unknown = sorted(k for k in keys if k.startswith("pipeline:") and k not in _KEYS[kind])
     if unknown:
         raise ConfigError(f"{place}: {unknown[0]}: a {kind} stack has no such key")
     if kind == "environment":
@@ -133,16 +134,45 @@ def _parse_domain(config: Mapping[str, Any], stack: str, place: str) -> DomainSt
     return DomainStack(stack, environment, domain)
 
 
+def refuse_shared_names(stacks: Iterable[DomainStack]) -> None:
+    """Check that each value of X-Customer-Domain means one domain.
+
+    Raises:
+        ConfigError: Two stacks claim the same name; the router would give it to neither.
+    """
+    claimed: dict[str, str] = {}
+    for stack in stacks:
+        for name in (stack.domain.name, *stack.domain.header_aliases):
+            if name in claimed:
+                raise ConfigError(
+                    f"pipeline:domain.header_aliases: {name!r} is claimed by both "
+                    f"{claimed[name]} and {stack.name}: remove it from one"
+                )
+            claimed[name] = stack.name
+
+
 def _validate(model: type[AnyModel], config: Mapping[str, Any], key: str, place: str) -> AnyModel:
     value = config.get(key)
     if isinstance(value, str):
-        # The engine hands structured values over as JSON.
-        value = json.loads(value)
+        value = _from_json(value, f"{place}: {key}")
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        lines = [_line(place, key, details) for details in error.errors()]
+        lines = [_line(place, key, details) for details in error.errors() if not _noise(details)]
         raise ConfigError("\n".join(dict.fromkeys(lines))) from error
+
+
+def _noise(details: Any) -> bool:
+    """A mapping is never meant as the word that a union allows beside it."""
+    return details["type"] == "literal_error" and isinstance(details["input"], dict)
+
+
+def _from_json(text: str, where: str) -> Any:
+    """The engine hands structured values over as JSON."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{where}: must be a mapping (is {_shown(text)})") from error
 
 
 def _line(place: str, key: str, details: Any) -> str:

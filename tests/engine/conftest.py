@@ -88,6 +88,7 @@ class World:
                     openai_url="http://127.0.0.1:1/v1",
                 )
             },
+            adapter_pools=("slm",),
             adapters=AdapterContract(),
         )
         self.store: ObjectStore = open_store(self.contract.registry_uri)
@@ -123,6 +124,11 @@ class World:
             },
             "gate": {
                 "domain_test": {"metric": "java_exact"},
+                "not_applicable": {
+                    "faithfulness": "the test has no documents",
+                    "swe_bench_resolved": "the test has no repositories",
+                    "garak_critical": "the test has no model",
+                },
                 "experts": {"names": "anyone", "required": 2},
             },
             "routing": {},

@@ -10,7 +10,14 @@ import yaml
 
 from stacks.config.domain import DomainConfig
 from stacks.config.environment import AdapterContract
-from stacks.config.load import ConfigError, DomainStack, EnvironmentStack, load, parse
+from stacks.config.load import (
+    ConfigError,
+    DomainStack,
+    EnvironmentStack,
+    load,
+    parse,
+    refuse_shared_names,
+)
 from stacks.contract import (
     EnvironmentContract,
     PoolContract,
@@ -56,6 +63,7 @@ def _contract(*, local: bool = True, rank: int = 16) -> EnvironmentContract:
         router_service="r",
         router_port=1,
         pools={"slm": pool, "llm": pool},
+        adapter_pools=("slm",),
         adapters=AdapterContract(max_lora_rank=rank),
     )
 
@@ -91,6 +99,13 @@ def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (_set("pipeline:domain/gate/not_applicable", {"garak_critical": "no"}), "garak_critical"),
         (_set("pipeline:domain/gate/experts/required", -1), "gate.experts.required"),
         (_set("pipeline:domain/header_aliases", ["bank-ledger"]), "not the domain's own name"),
+        (_set("pipeline:domain/header_aliases", ["Bank.UK"]), "pipeline:domain.header_aliases.0"),
+        (_set("pipeline:domain/gate/not_applicable", {}), "this version cannot run this check"),
+        (_set("pipeline:domain/dataset/uri", "train.jsonl"), "uri and heldout_uri to <folder>"),
+        (_set("pipeline:domain/dataset/uri", "../x/train.jsonl"), "pipeline:domain.dataset.uri"),
+        (_set("pipeline:domain/dataset/uri", "s3://b/train.jsonl"), "pipeline:domain.dataset.uri"),
+        (_set("pipeline:domain", "text"), "pipeline:domain: must be a mapping (is 'text')"),
+        (_set("pipeline:kind", ["domain"]), "pipeline:kind is ['domain'], allowed"),
     ],
 )
 def test_a_bad_domain_stack_is_named(
@@ -143,6 +158,46 @@ def test_a_rank_over_the_contract_is_refused_before_anything_is_declared() -> No
     refuse_beyond_contract(_domain(rank=32), _contract(rank=64))
 
 
+def test_an_adapter_for_a_pool_that_loads_none_is_refused() -> None:
+    config = _config("local-bank-ledger")
+    pools = config["pipeline:domain"]["pools"]
+    pools["llm"] = pools["slm"]
+    stack = parse(config, "local-bank-ledger", FILE)
+    assert isinstance(stack, DomainStack)
+    with pytest.raises(ConfigError, match=r"pools\.llm: .* loads adapters into slm only"):
+        refuse_beyond_contract(stack.domain, _contract())
+
+
+def test_a_misspelt_hyperparameter_is_one_line() -> None:
+    config = _config("local-bank-ledger")
+    config["pipeline:domain"]["pools"]["slm"]["rnak"] = 8
+    with pytest.raises(ConfigError) as failure:
+        parse(config, "local-bank-ledger", FILE)
+    assert str(failure.value) == f"{FILE}: pipeline:domain.pools.slm.rnak: unknown key"
+
+
+def test_a_name_that_two_domains_claim_is_refused() -> None:
+    config = _config("local-platform-docs")
+    config["pipeline:domain"]["header_aliases"] = ["bank"]
+    docs = parse(config, "local-platform-docs", FILE)
+    bank = parse(_config("local-bank-ledger"), "local-bank-ledger", FILE)
+    assert isinstance(docs, DomainStack)
+    assert isinstance(bank, DomainStack)
+    refuse_shared_names([bank])
+    with pytest.raises(ConfigError, match="'bank' is claimed by both local-bank-ledger and local-"):
+        refuse_shared_names([bank, docs])
+
+
+def test_other_held_out_rows_are_another_gate() -> None:
+    config = _config("local-bank-ledger")
+    config["pipeline:domain"]["dataset"]["heldout_digest"] = "sha256:" + "1" * 64
+    stack = parse(config, "local-bank-ledger", FILE)
+    assert isinstance(stack, DomainStack)
+    before = desired_release(_domain(), _contract())
+    after = desired_release(stack.domain, _contract())
+    assert (after.gate != before.gate, after.training) == (True, before.training)
+
+
 def test_anyone_may_approve_on_local_environments_only() -> None:
     refuse_beyond_contract(_domain(), _contract(local=True))
     with pytest.raises(ConfigError, match="for local environments"):
@@ -177,7 +232,8 @@ def test_every_hyperparameter_is_part_of_the_training_digest(field: str, value: 
 
 def test_places_and_routing_are_not_part_of_any_digest() -> None:
     config = _config("local-bank-ledger")
-    config["pipeline:domain"]["dataset"]["uri"] = "elsewhere/train.jsonl"
+    dataset = config["pipeline:domain"]["dataset"]
+    dataset["uri"], dataset["heldout_uri"] = "other/train.jsonl", "other/heldout.jsonl"
     config["pipeline:domain"]["header_aliases"] = []
     moved = parse(config, "local-bank-ledger", FILE)
     assert isinstance(moved, DomainStack)

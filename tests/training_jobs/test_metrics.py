@@ -2,6 +2,7 @@
 
 import pytest
 
+from training_jobs.errors import JobInputError
 from training_jobs.metrics import aws_service, java_exact, mean_scores
 
 QUEUE = 'aws.sqs.Queue("q", name="x")'
@@ -23,7 +24,7 @@ def test_the_first_resource_decides(answer, right, exact):
 
 
 def test_an_expected_answer_without_a_resource_is_a_fault_of_the_dataset():
-    with pytest.raises(ValueError, match="names no resource"):
+    with pytest.raises(JobInputError, match="names no resource"):
         aws_service(QUEUE, "print('hello')")
 
 

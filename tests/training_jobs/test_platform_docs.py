@@ -138,3 +138,10 @@ def test_a_folder_that_is_no_pulumi_aws_is_refused(tmp_path, capsys):
     assert platform_docs.main(["--out", str(tmp_path / "d"), "--package-dir", str(tmp_path)]) == 2
     assert "no pulumi_aws package" in capsys.readouterr().err
     assert not (tmp_path / "d").exists()
+
+
+def test_a_folder_that_is_no_dataset_is_not_replaced(package, tmp_path, capsys):
+    (tmp_path / "pointer.json").write_text("{}")
+    assert platform_docs.main(["--out", str(tmp_path), "--package-dir", str(package)]) == 2
+    assert "a dataset replaces its folder whole" in capsys.readouterr().err
+    assert (tmp_path / "pointer.json").read_text() == "{}"

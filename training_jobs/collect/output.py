@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from training_jobs.errors import JobInputError
 from training_jobs.pairs import Pair
 
 TRAIN, HELD_OUT, REPORT, README = "train.jsonl", "heldout.jsonl", "report.json", "README.md"
@@ -31,7 +32,16 @@ def digest(data: bytes) -> str:
 def write_dataset(
     out: Path, train: Sequence[Pair], held_out: Sequence[Pair], report: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Write all files; `out` appears whole or not at all. Returns the complete report."""
+    """Write all files; `out` appears whole or not at all. Returns the complete report.
+
+    Raises:
+        JobInputError: `out` exists and is no dataset: it would be replaced whole.
+    """
+    if out.exists() and not (out / REPORT).is_file():
+        raise JobInputError(
+            f"{out} exists and holds no {REPORT}: a dataset replaces its folder whole, "
+            "so name a new one"
+        )
     files = {TRAIN: to_jsonl(train), HELD_OUT: to_jsonl(held_out)}
     complete = {
         **report,

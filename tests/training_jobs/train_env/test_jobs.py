@@ -92,6 +92,8 @@ def _judged(adapter, base=0.0, live=None, contaminated=0):
         ({"adapter": 0.5}, ""),
         ({"adapter": 0.04}, "not better than the base"),
         ({"adapter": 0.6, "base": 0.58}, "not better than the base"),
+        ({"adapter": 0.85, "base": 0.8}, ""),
+        ({"adapter": 0.8, "live": 0.85}, ""),
         ({"adapter": 0.5, "live": 0.54}, ""),
         ({"adapter": 0.5, "live": 0.6}, "worse than the live release"),
         ({"adapter": 0.9, "contaminated": 2}, "2 held-out inputs occur in the training data"),
@@ -155,8 +157,8 @@ def test_an_adapter_that_is_never_served_is_named(server):
 
 
 def test_the_verdict_is_signed_over_bundle_and_gate(tmp_path, server):
-    from training_jobs.evaluate import verdict
-    from training_jobs.evaluate_config import EvaluateConfig
+    from training_jobs.evaluate import measure, verdict
+    from training_jobs.evaluate_config import NOT_IMPLEMENTED, EvaluateConfig
 
     private, public = tmp_path / "e.key", tmp_path / "e.pub"
     create_key_pair(private, public)
@@ -165,25 +167,37 @@ def test_the_verdict_is_signed_over_bundle_and_gate(tmp_path, server):
         domain="words",
         version="v1.0",
         run_id="run-1",
-        pool="slm",
         openai_url=server,
         served_name="words-v1.0",
         base_name="base",
         live_name=None,
         train_path=tmp_path / "train.jsonl",
+        train_digest="sha256:train",
         heldout_path=tmp_path / "heldout.jsonl",
+        heldout_digest="sha256:heldout",
         metric="java_exact",
         rows=1,
         max_tokens=4,
         margin=0.05,
         gate_digest="sha256:gate",
         evaluation_key=private,
-        off={"faithfulness": "no documents are retrieved"},
+        off=dict.fromkeys(NOT_IMPLEMENTED, "not in this test"),
     )
     signed = verdict(config, "sha256:bundle", _judged(0.9))
     verify(signed, public)
     assert signed.passed
     statuses = {check.name: check.status for check in signed.checks}
-    assert statuses == {"domain_test": "passed", "faithfulness": "not-applicable"}
+    assert statuses == {"domain_test": "passed", **dict.fromkeys(NOT_IMPLEMENTED, "not-applicable")}
     assert not open_store(config.registry_uri).list("lora-adapters/")
     assert not verdict(config, "sha256:bundle", _judged(0.01)).passed
+    # A check that nobody switched off and that nobody ran has not passed.
+    forgotten = config.model_copy(update={"off": {"faithfulness": "not in this test"}})
+    unfinished = verdict(forgotten, "sha256:bundle", _judged(0.9))
+    assert not unfinished.passed
+    assert [line.split(":")[0] for line in unfinished.failures()] == [
+        "swe_bench_resolved",
+        "garak_critical",
+    ]
+    (tmp_path / "train.jsonl").write_text("another file")
+    with pytest.raises(JobInputError, match=r"its digest is .* the stack's configuration says"):
+        measure(config, OpenAIClient(server), None)
