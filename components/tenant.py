@@ -1,7 +1,6 @@
 """One domain of one customer at the edge: its key, its tenancy record and its HTTPRoute."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +18,8 @@ class TenantArgs:
 
     substrate: Substrate
     domain: str
-    customer: str
-    header_aliases: Sequence[str]
-    pools: Sequence[str]
-    routing: Mapping[str, str]
-    content_capture: str
+    record_of: Callable[[Sequence[str]], str]
+    """Renders the tenancy record, as the router reads it, from the hashes of the valid keys."""
     key_serials: Sequence[int]
     """Serials of the keys that are valid; the last one is the current key."""
     http_route: Mapping[str, Any]
@@ -52,9 +48,7 @@ class Tenant(pulumi.ComponentResource):
             DomainKey(f"{name}-key-{serial}", domain=args.domain, serial=serial, opts=child)
             for serial in args.key_serials
         ]
-        record = pulumi.Output.all(*[key.key_hash for key in keys]).apply(
-            lambda hashes: _record(args, hashes)
-        )
+        record = pulumi.Output.all(*[key.key_hash for key in keys]).apply(args.record_of)
         args.substrate.document(
             Document(name=f"{name}-tenancy", path=f"domains/{args.domain}.json", content=record),
             child,
@@ -69,17 +63,3 @@ class Tenant(pulumi.ComponentResource):
         )
         self.key = keys[-1].key
         self.register_outputs({"key": self.key})
-
-
-def _record(args: TenantArgs, key_hashes: Sequence[str]) -> str:
-    record = {
-        "schema": 1,
-        "domain": args.domain,
-        "customer": args.customer,
-        "header_aliases": list(args.header_aliases),
-        "key_hashes": list(key_hashes),
-        "pools": list(args.pools),
-        "routing": dict(args.routing),
-        "content_capture": args.content_capture,
-    }
-    return json.dumps(record, indent=2) + "\n"

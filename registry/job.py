@@ -4,25 +4,13 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from registry import documents
 from registry.documents import Document
 from registry.errors import RegistryError
 from registry.runs import RunReporter, read_result
 from registry.store import ObjectStore, open_store
-
-
-class JobConfig(Protocol):
-    """Fields that every job's configuration has."""
-
-    @property
-    def registry_uri(self) -> str: ...  # noqa: D102
-    @property
-    def domain(self) -> str: ...  # noqa: D102
-    @property
-    def run_id(self) -> str: ...  # noqa: D102
-
 
 AnyConfig = TypeVar("AnyConfig", bound=Document)
 

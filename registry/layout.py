@@ -1,4 +1,4 @@
-"""Where things lie in the registry: the only place that spells a key."""
+"""Where things lie in the registry."""
 
 import re
 from typing import Final
@@ -17,7 +17,7 @@ _IMMUTABLE = re.compile(
 
 
 def is_immutable(key: str) -> bool:
-    """Whether an object under this key may only be created (the bucket policy says the same)."""
+    """Whether an object under this key may only be created (both stores refuse to replace it)."""
     return _IMMUTABLE.fullmatch(key) is not None
 
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from registry.approvals import read_decisions, tally
 from registry.errors import NotFoundError
-from registry.evaluation import Evaluation, read_evaluation, verify
-from registry.manifest import Manifest, read_manifest
+from registry.manifest import Manifest
 from registry.pointer import read_pointer
 from registry.release import Desired, Observed, run_ids
 from registry.runs import read_result, read_status
 from registry.store import ObjectStore
+from registry.verified import read_consistent_manifest, read_verdict
 
 
 def observe(
@@ -28,7 +28,8 @@ def observe(
         reviewers: Who may approve; None means anyone (local environments only).
 
     Raises:
-        RegistryError: A document is damaged, or a verdict's signature does not verify.
+        RegistryError: A document is damaged, its digests do not add up, or a verdict's signature
+            does not verify.
     """
     manifest = _manifest(store, desired)
     decisions = read_decisions(store, desired.domain, desired.version)
@@ -40,7 +41,7 @@ def observe(
     return Observed(
         pointer=pointer,
         manifest=manifest,
-        evaluation=_evaluation(store, desired, evaluation_public_key),
+        evaluation=read_verdict(store, manifest, evaluation_public_key) if manifest else None,
         approvals=tally(decisions, bundle_digest=bundle, reviewers=reviewers),
         statuses={run: status for run, status in statuses.items() if status is not None},
         results={run: result for run, result in results.items() if result is not None},
@@ -49,15 +50,6 @@ def observe(
 
 def _manifest(store: ObjectStore, desired: Desired) -> Manifest | None:
     try:
-        return read_manifest(store, desired.domain, desired.version)
+        return read_consistent_manifest(store, desired.domain, desired.version)
     except NotFoundError:
         return None
-
-
-def _evaluation(store: ObjectStore, desired: Desired, public_key: Path) -> Evaluation | None:
-    try:
-        evaluation = read_evaluation(store, desired.domain, desired.version)
-    except NotFoundError:
-        return None
-    verify(evaluation, public_key)
-    return evaluation

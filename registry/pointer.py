@@ -106,7 +106,8 @@ def rollback(
     Args:
         store: The registry.
         domain: The domain.
-        to: The version to go back to; None means the previous one.
+        to: The version to go back to; None means the newest release older than the live one, so
+            that a second rollback goes on back, not forward again.
         by: Who decided.
         reason: Why, for the hold.
 
@@ -115,7 +116,7 @@ def rollback(
         PreconditionFailedError: Another move happened meanwhile.
     """
     pointer, etag = _read(store, domain)
-    target = to or pointer.previous
+    target = to or _before_live(pointer)
     if pointer.live is None or target is None:
         raise RegistryError(f"{domain} has no earlier release to go back to (live: {pointer.live})")
     if target == pointer.live:
@@ -151,6 +152,12 @@ def lift_hold(store: ObjectStore, domain: str, *, by: str, reason: str) -> Point
         _moved(pointer, "lift-hold", pointer.live, digest, by, reason=reason, hold=None),
         etag,
     )
+
+
+def _before_live(pointer: Pointer) -> Version | None:
+    if pointer.live is None:
+        return None
+    return max((m.version for m in pointer.history if m.version < pointer.live), default=None)
 
 
 def _held(pointer: Pointer) -> str:

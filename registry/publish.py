@@ -5,12 +5,11 @@
 
 import json
 import tempfile
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 from registry import documents, layout
-from registry.adapter_check import AdapterFacts, base_linear_modules, check_adapter
+from registry.adapter_check import base_linear_modules, check_adapter
 from registry.digests import file_digest
 from registry.documents import Document
 from registry.errors import PreconditionFailedError, RegistryError
@@ -20,8 +19,6 @@ from registry.manifest import Manifest, PoolAdapter, PoolEntry, adapter_digest, 
 from registry.names import DomainName, PoolName, Version, VersionField
 from registry.runs import RunReporter, read_result
 from registry.store import ObjectStore
-
-CheckAdapter = Callable[[Path], AdapterFacts]
 
 
 class PoolSource(Document):

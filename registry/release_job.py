@@ -10,12 +10,11 @@ from registry import pointer
 from registry.approvals import read_decisions, tally
 from registry.documents import Document
 from registry.errors import PreconditionFailedError, RegistryError
-from registry.evaluation import read_evaluation, verify
 from registry.job import run_job
-from registry.manifest import read_manifest
 from registry.names import DomainName, VersionField
 from registry.runs import RunReporter
 from registry.store import ObjectStore
+from registry.verified import read_consistent_manifest, read_verdict
 
 
 class ReleaseConfig(Document):
@@ -41,11 +40,12 @@ def release(store: ObjectStore, config: ReleaseConfig) -> pointer.Pointer:
         PreconditionFailedError: The pointer moved or is held; it is untouched.
     """
     name = f"{config.domain} {config.version}"
-    manifest = read_manifest(store, config.domain, config.version)
-    evaluation = read_evaluation(store, config.domain, config.version)
-    verify(evaluation, config.evaluation_public_key)
-    if not manifest.bundle_digest == evaluation.bundle_digest == config.bundle_digest:
-        raise RegistryError(f"{name}: manifest, verdict and release name different bundles")
+    manifest = read_consistent_manifest(store, config.domain, config.version)
+    evaluation = read_verdict(store, manifest, config.evaluation_public_key)
+    if evaluation is None:
+        raise RegistryError(f"{name} has no evaluation")
+    if manifest.bundle_digest != config.bundle_digest:
+        raise RegistryError(f"{name}: the release was declared for another bundle")
     if evaluation.gate_digest != config.gate_digest:
         raise RegistryError(f"{name} was judged by another gate configuration")
     if not evaluation.passed:

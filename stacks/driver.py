@@ -70,7 +70,7 @@ class Observer(Protocol):
 
 
 class Driver:
-    """Ups, previews and destroys the stacks of one state directory."""
+    """Brings the domain stacks of one state directory up."""
 
     def __init__(self, state: StateDirectory, *, jobs: JobFactory, observer: Observer) -> None:
         """Work below `state`; `jobs` renders the steps of a release."""

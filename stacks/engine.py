@@ -90,7 +90,13 @@ def environment(state: StateDirectory) -> dict[str, str]:
 
 def stack_exists(name: str, state: StateDirectory) -> bool:
     """Whether the backend has a state for this stack."""
-    return (_backend(state) / ".pulumi" / "stacks" / PROJECT / f"{name}.json").is_file()
+    return name in list_existing(state)
+
+
+def list_existing(state: StateDirectory) -> list[str]:
+    """Names of the stacks that the backend has a state for."""
+    folder = _backend(state) / ".pulumi" / "stacks" / PROJECT
+    return sorted(path.stem for path in folder.glob("*.json"))
 
 
 def _workspace(name: str, config: Mapping[str, Any] | None, state: StateDirectory) -> Path:

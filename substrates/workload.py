@@ -28,7 +28,7 @@ class Service:
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
-    """Configuration files, name to content; the command finds them in `Substrate.files_of`."""
+    """Configuration files, name to content; `Substrate.file` says where the command finds them."""
     ports: Mapping[str, int] = field(default_factory=dict)
     health: Health | None = None
     stop_timeout_s: int = 10

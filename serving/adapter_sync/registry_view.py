@@ -12,6 +12,7 @@ from registry.manifest import list_domains, list_versions
 from registry.names import PoolName, Version
 from registry.pointer import read_pointer
 from registry.store import ObjectStore
+from registry.verified import read_consistent_manifest, read_verdict
 from serving.adapter_sync.wanted import (
     Judged,
     RefusedAdapter,
@@ -20,7 +21,6 @@ from serving.adapter_sync.wanted import (
     choose,
     versions_of_interest,
 )
-from serving.verified import read_consistent_manifest, read_verdict
 
 _log = logging.getLogger(__name__)
 

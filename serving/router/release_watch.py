@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import aiohttp
@@ -13,11 +13,11 @@ from registry.manifest import Manifest
 from registry.names import PoolName, Version
 from registry.pointer import read_pointer
 from registry.store import ObjectStore
+from registry.verified import read_releasable
 from serving.pod_status import PodStatus
 from serving.router.config import PoolConfig
 from serving.router.releases import PodReport, PoolState, Wanted, domain_releases
 from serving.router.resolution import NO_RELEASES, DomainReleases
-from serving.verified import read_releasable
 
 _log = logging.getLogger(__name__)
 
@@ -51,12 +51,6 @@ class ReleaseWatch:
     def of(self, domain: str) -> DomainReleases:
         """What can answer for a domain right now."""
         return self.releases.get(domain, NO_RELEASES)
-
-    async def run(self, domains: Callable[[], list[str]], interval_s: float) -> None:
-        """Poll until cancelled."""
-        while True:
-            await self.poll(domains())
-            await asyncio.sleep(interval_s)
 
     async def poll(self, domains: list[str]) -> None:
         """Look once at every pointer and pool."""

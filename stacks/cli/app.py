@@ -5,6 +5,7 @@ import sys
 import typer
 from pulumi import automation as auto
 from rich.console import Console
+from rich.markup import escape
 
 from registry.errors import RegistryError
 from stacks.cli import inspection, lifecycle, releases
@@ -46,5 +47,5 @@ def main() -> None:
 
 
 def _fail(console: Console, message: str) -> None:
-    console.print(f"[red]error:[/] {message}", highlight=False, soft_wrap=True)
+    console.print(f"[red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
     sys.exit(1)

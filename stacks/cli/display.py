@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from pulumi import automation as auto
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -68,7 +69,7 @@ class Display:
         colour = "green" if release.state == "live" else "cyan"
         self._console.print(
             f"  [bold]{release.domain} {release.version}[/]: "
-            f"[{colour}]{release.state}[/] {release.message}",
+            f"[{colour}]{release.state}[/] {escape(release.message)}",
             highlight=False,
         )
 
@@ -80,7 +81,7 @@ class Display:
         if time.monotonic() - self._last_line >= _QUIET_LINES_S:
             self._last_line = time.monotonic()
             for status in statuses:
-                self._console.print(f"  {domain} {_described(status)}", highlight=False)
+                self._console.print(f"  {domain} {escape(_described(status))}", highlight=False)
 
     def stop(self) -> None:
         """End every live line."""
@@ -122,7 +123,7 @@ class Display:
         if diagnostic.severity == "error" and message != "update failed":
             self.errors.append(_PYTHON_CLASS.sub("", message.removeprefix("error: ")))
         elif diagnostic.severity == "warning" and _EXPECTED not in message:
-            self._console.print(f"  [yellow]{stack}: {message}[/]", highlight=False)
+            self._console.print(f"  [yellow]{stack}: {escape(message)}[/]", highlight=False)
 
     def _show_bars(self, domain: str, statuses: Iterable[RunStatus]) -> None:
         if self._status is not None:
@@ -147,7 +148,7 @@ class Display:
                 self._bars[status.run_id],
                 total=status.total or None,
                 completed=status.step,
-                detail=_detail(status),
+                detail=escape(_detail(status)),
             )
 
 

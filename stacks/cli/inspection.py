@@ -46,7 +46,7 @@ def status(*, environment: Environment = "local") -> None:
         highlight=False,
     )
     for line in report.notes(store, domains):
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, markup=False)
 
 
 def ask(

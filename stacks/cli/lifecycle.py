@@ -16,9 +16,9 @@ from stacks import job_specs
 from stacks.cli import report
 from stacks.cli.display import Display
 from stacks.cli.project import Project
-from stacks.config.load import ConfigError, DomainStack, EnvironmentStack
+from stacks.config.load import ConfigError, DomainStack, EnvironmentStack, list_stacks
 from stacks.driver import Driver, Release, ReleaseError
-from stacks.engine import open_stack, stack_exists, when_free
+from stacks.engine import list_existing, open_stack, when_free
 from stacks.programs import environment as environment_program
 from substrates.local.supervisor import Supervisor
 
@@ -83,19 +83,20 @@ def preview(
 def down(stack: Stack, *, everything: All = False) -> None:
     """Stop and remove a stack. Registry, ledger and models stay."""
     console, project = Console(), Project.default()
-    loaded, _ = project.load(stack)
+    existing = list_existing(project.state)
+    if stack not in existing and stack not in list_stacks(project.stacks):
+        raise ConfigError(f"no stack {stack!r}; there are: {', '.join(existing) or 'none'}")
     runner = Runner(console, project, demo_approvals=False)
-    if isinstance(loaded, EnvironmentStack):
-        domains = [d for d in project.domains(stack) if stack_exists(d.name, project.state)]
-        if domains and not everything:
-            raise ConfigError(
-                f"domain stacks of {stack!r} are up: {', '.join(d.name for d in domains)}; "
-                "take them down first, or use --all"
-            )
-        for domain in domains:
-            runner.destroy(domain)
-    runner.destroy(loaded)
-    if isinstance(loaded, EnvironmentStack):
+    # What the engine knows counts, not the stack files: one that is broken or gone stops nothing.
+    domains = [name for name in existing if name.startswith(f"{stack}-")]
+    if domains and not everything:
+        raise ConfigError(
+            f"domain stacks of {stack!r} are up: {', '.join(domains)}; "
+            "take them down first, or use --all"
+        )
+    for name in (*domains, stack):
+        runner.destroy(name)
+    if "-" not in stack:
         Supervisor(project.state.home(stack)).shutdown()
 
 
@@ -151,18 +152,16 @@ class Runner:
                 on_event=self._errors_only(name),
             )
 
-    def destroy(self, stack: EnvironmentStack | DomainStack) -> None:
+    def destroy(self, name: str) -> None:
         """Remove a stack and its state."""
-        if not stack_exists(stack.name, self._project.state):
-            self._console.print(f"{stack.name} is not up")
+        if name not in list_existing(self._project.state):
+            self._console.print(f"{name} is not up")
             return
-        self._console.rule(f"[bold]{stack.name}", align="left", style="dim")
-        engine_stack = open_stack(
-            stack.name, program=_nothing, config=None, state=self._project.state
-        )
+        self._console.rule(f"[bold]{name}", align="left", style="dim")
+        engine_stack = open_stack(name, program=_nothing, config=None, state=self._project.state)
         with self._shown():
-            engine_stack.destroy(on_event=partial(self._display.engine, stack.name))
-            engine_stack.workspace.remove_stack(stack.name)
+            engine_stack.destroy(on_event=partial(self._display.engine, name))
+            engine_stack.workspace.remove_stack(name)
 
     def _open(self, stack: EnvironmentStack) -> auto.Stack:
         config = self._project.load(stack.name)[1]

@@ -49,7 +49,8 @@ def approve(
     console = Console()
     for check in evaluation.checks:
         score = "" if check.score is None else f" {check.score:.2f}"
-        console.print(f"  {check.name}: {check.status}{score} {check.reason}", highlight=False)
+        line = f"  {check.name}: {check.status}{score} {check.reason}"
+        console.print(line, highlight=False, markup=False)
     approvals.record(
         store,
         domain=domain.name,

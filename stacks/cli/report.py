@@ -41,7 +41,7 @@ def print_report(console: Console, project: Project, stack: EnvironmentStack) ->
     domains = project.domains(stack.name)
     console.print(releases_table(store, domains))
     for line in notes(store, domains):
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, markup=False)
     console.print("\n[bold]Try next[/]")
     for step in _next_steps(project, domains, contract):
         # Whole, so that it can be copied.

@@ -1,22 +1,24 @@
 """The program of a domain stack."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pulumi
 
 from components.adapter_release import AdapterRelease, AdapterReleaseArgs, JobOf
 from components.tenant import Tenant, TenantArgs
-from registry.errors import RegistryError
 from registry.observe import observe
-from registry.release import Observed, Plan, ReleaseConflictError, plan
+from registry.release import Observed, Plan, plan
 from registry.store import open_store
 from serving.edge.routes import http_route
+from serving.router.tenancy import Routing, TenancyRecord
 from stacks import contract as contracts
 from stacks.config.domain import DomainConfig
 from stacks.config.load import DomainStack
 from stacks.contract import EnvironmentContract
 from stacks.paths import PROJECT, ROOT
+from stacks.programs.errors import readable_errors
 from stacks.release_inputs import desired_release
 from substrates.local.substrate import LocalSubstrate
 from substrates.substrate import Substrate
@@ -35,6 +37,11 @@ async def run(stack: DomainStack, *, jobs: JobFactory, retry: bool = False) -> N
     Raises:
         pulumi.RunError: The registry or the environment contradicts the configuration.
     """
+    with readable_errors():
+        await _declare(stack, jobs=jobs, retry=retry)
+
+
+async def _declare(stack: DomainStack, *, jobs: JobFactory, retry: bool) -> None:
     contract = await _environment(stack.environment)
     domain = stack.domain
     contracts.refuse_beyond_contract(domain, contract)
@@ -45,11 +52,7 @@ async def run(stack: DomainStack, *, jobs: JobFactory, retry: bool = False) -> N
         TenantArgs(
             substrate=substrate,
             domain=domain.name,
-            customer=domain.customer,
-            header_aliases=domain.header_aliases,
-            pools=tuple(domain.pools),
-            routing={"mode": domain.routing.mode},
-            content_capture=domain.routing.content_capture,
+            record_of=partial(_tenancy_record, domain),
             key_serials=domain.key_serials,
             http_route=http_route(
                 domain=domain.name,
@@ -79,16 +82,27 @@ def _decide(
 ) -> tuple[Observed, Plan]:
     desired = desired_release(domain, contract)
     names = domain.gate.experts.names
-    try:
-        observed = observe(
-            open_store(contract.registry_uri),
-            desired,
-            evaluation_public_key=Path(contract.evaluation_public_key),
-            reviewers=None if names == "anyone" else names,
-        )
-        return observed, plan(desired, observed, retry=retry)
-    except (ReleaseConflictError, RegistryError) as error:
-        raise pulumi.RunError(str(error)) from error
+    observed = observe(
+        open_store(contract.registry_uri),
+        desired,
+        evaluation_public_key=Path(contract.evaluation_public_key),
+        reviewers=None if names == "anyone" else names,
+    )
+    return observed, plan(desired, observed, retry=retry)
+
+
+def _tenancy_record(domain: DomainConfig, key_hashes: Sequence[str]) -> str:
+    record = TenancyRecord(
+        schema=1,
+        domain=domain.name,
+        customer=domain.customer,
+        header_aliases=domain.header_aliases,
+        key_hashes=tuple(key_hashes),
+        pools=tuple(domain.pools),
+        routing=Routing(mode=domain.routing.mode),
+        content_capture=domain.routing.content_capture,
+    )
+    return record.model_dump_json(by_alias=True, indent=2) + "\n"
 
 
 def _summary(domain: DomainConfig, decided: Plan) -> dict[str, object]:

@@ -7,6 +7,7 @@ from stacks import contract as contracts
 from stacks.config.load import EnvironmentStack
 from stacks.local_workloads import LocalWorkloads
 from stacks.paths import ROOT, StateDirectory
+from stacks.programs.errors import readable_errors
 from substrates.local.substrate import LocalSubstrate
 from substrates.workload import Job, Service
 
@@ -17,7 +18,15 @@ def run(stack: EnvironmentStack, *, state: StateDirectory) -> None:
     Args:
         stack: Its configuration.
         state: Where a local environment keeps everything.
+
+    Raises:
+        pulumi.RunError: The configuration does not make a working environment.
     """
+    with readable_errors():
+        _declare(stack, state)
+
+
+def _declare(stack: EnvironmentStack, state: StateDirectory) -> None:
     substrate = LocalSubstrate(root=ROOT, home=state.home(stack.name))
     workloads = LocalWorkloads(stack.environment, state, substrate)
 

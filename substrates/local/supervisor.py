@@ -14,10 +14,14 @@ from typing import Any, cast
 from supervisor.xmlrpc import SupervisorTransport
 
 _START_TIMEOUT_S = 15.0
+_STOP_TIMEOUT_S = 120.0
 # The kernel's limit for the path of a Unix socket, less one for the terminating zero.
 _SOCKET_PATH_LIMIT = 107
 # XML-RPC faults of supervisord, see http://supervisord.org/api.html
 _ALREADY_ADDED, _BAD_NAME, _NOT_RUNNING = 90, 10, 70
+
+# It splits commands and file lists at these, and expands `%`.
+_SPECIAL = frozenset(" \t\n%\"';,")
 
 _CONFIGURATION = """\
 [supervisord]
@@ -76,6 +80,11 @@ class Supervisor:
         Raises:
             SupervisorError: It does not come up.
         """
+        if odd := sorted(set(str(self._home)) & _SPECIAL):
+            raise SupervisorError(
+                f"{self._home} contains {odd[0]!r}, which means something else in supervisord's "
+                "files: put the project, or PIPELINE_STATE_DIR, in another path"
+            )
         if len(str(self._socket)) > _SOCKET_PATH_LIMIT:
             raise SupervisorError(
                 f"{self._socket} is longer than a socket path may be ({_SOCKET_PATH_LIMIT} "
@@ -153,12 +162,22 @@ class Supervisor:
         return self._home / "logs" / f"{name}.log"
 
     def shutdown(self) -> None:
-        """Stop every program and the daemon. No error when it is not running."""
+        """Stop every program and the daemon. No error when it is not running.
+
+        Raises:
+            SupervisorError: It is still there after two minutes.
+        """
         if not self.alive():
             return
         pid = int((self._directory / "supervisord.pid").read_text())
         self._rpc().shutdown()
+        deadline = time.monotonic() + _STOP_TIMEOUT_S
         while _exists(pid):
+            if time.monotonic() > deadline:
+                raise SupervisorError(
+                    f"supervisord ({pid}) is still stopping its programs after "
+                    f"{_STOP_TIMEOUT_S:.0f} s: see {self._directory / 'supervisord.log'}"
+                )
             time.sleep(0.1)
 
     def _start(self) -> None:

@@ -161,9 +161,11 @@ class Workloads:
             if state["statename"] == "RUNNING" and _answers(spec.health_url):
                 return
             if time.monotonic() > deadline:
+                limit = max(spec.health_timeout_s, _MIN_START_S)
+                asked = f" ({spec.health_url})" if spec.health_url else ""
                 raise WorkloadError(
-                    f"{spec.name} is not healthy after {spec.health_timeout_s:.0f} s "
-                    f"({spec.health_url}):\n{self.log_tail(spec.name)}"
+                    f"{spec.name} is not healthy after {limit:.0f} s{asked}:\n"
+                    f"{self.log_tail(spec.name)}"
                 )
             time.sleep(_POLL_S)
 

@@ -1,14 +1,17 @@
 """Decisions of the release state machine that are easier to read as examples."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from registry.approvals import Decision, tally
+from registry.errors import RegistryError
 from registry.evaluation import CheckResult, Evaluation
 from registry.manifest import Manifest, PoolAdapter, bundle_digest
 from registry.names import Version
-from registry.pointer import Move, Pointer
+from registry.pointer import Move, Pointer, rollback
+from registry.pointer import release as move_pointer
 from registry.release import (
     MAX_FAILURES,
     Desired,
@@ -19,6 +22,7 @@ from registry.release import (
     run_id,
 )
 from registry.runs import RunResult, RunStatus
+from registry.store import open_store
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 V10, V11 = Version(1, 0), Version(1, 1)
@@ -241,3 +245,24 @@ def test_an_approval_of_another_bundle_is_ignored_with_the_reason() -> None:
     count = tally([decision], bundle_digest="sha256:new", reviewers=None)
     assert count.approved_by == ()
     assert "another bundle" in count.ignored[0]
+
+
+def test_a_second_rollback_goes_on_back_and_not_forward(tmp_path: Path) -> None:
+    store = open_store(f"file://{tmp_path}")
+    for number in range(3):
+        version = Version(1, number)
+        move_pointer(
+            store,
+            "bank-ledger",
+            version=version,
+            bundle_digest=f"b{number}",
+            generation=number,
+            by="job",
+        )
+    back = [
+        rollback(store, "bank-ledger", to=None, by="operator", reason="worse").live
+        for _ in range(2)
+    ]
+    assert back == [Version(1, 1), Version(1, 0)]
+    with pytest.raises(RegistryError, match=r"no earlier release to go back to \(live: v1\.0\)"):
+        rollback(store, "bank-ledger", to=None, by="operator", reason="worse")

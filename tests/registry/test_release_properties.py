@@ -195,6 +195,13 @@ class ReleaseWorld(RuleBasedStateMachine):
             )[0]
             assert evaluation.passed
             assert evaluation.bundle_digest == move.bundle_digest
+            decided = [
+                decision
+                for decision in approvals.read_decisions(self.store, DOMAIN, move.version)
+                if decision.at <= move.at
+            ]
+            count = approvals.tally(decided, bundle_digest=move.bundle_digest, reviewers=None)
+            assert count.passed(2)
 
     @invariant()
     def a_rollback_is_never_undone_while_it_is_held(self) -> None:

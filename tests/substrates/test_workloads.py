@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from substrates.local.supervisor import Supervisor
+from substrates.local.supervisor import Supervisor, SupervisorError
 from substrates.local.workloads import Spec, WorkloadError, Workloads
 
 # supervisord waits one second before its first retry.
@@ -58,6 +58,13 @@ def test_a_job_that_a_signal_ends_is_lost(home: Path) -> None:
     while workloads.job_state("job") == "running" and time.monotonic() < deadline:
         time.sleep(0.1)
     assert workloads.job_state("job") == "lost"
+
+
+def test_a_path_that_supervisord_would_split_is_refused(tmp_path: Path) -> None:
+    home = tmp_path / "my project"
+    home.mkdir()
+    with pytest.raises(SupervisorError, match=r"my project contains ' '"):
+        Workloads(home).start_job(_job(home, "exit 0"), wait_s=30)
 
 
 def test_an_interpreter_that_is_missing_is_said(home: Path) -> None:
