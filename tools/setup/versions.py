@@ -26,11 +26,6 @@ def parse_version(text: str) -> Version | None:
     return int(match[1]), int(match[2]), int(match[3] or 0)
 
 
-def format_version(version: Version) -> str:
-    """Return `X.Y.Z`."""
-    return ".".join(str(part) for part in version)
-
-
 def is_good(found: Version, wanted: Version) -> bool:
     """Say whether a found version may stand in for the wanted one: same major, not older."""
     return found[0] == wanted[0] and found >= wanted
