@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+from pydantic import ValidationError
+
 from registry import documents, layout
 from registry.documents import Document
-from registry.names import DomainName, Version, VersionField
+from registry.errors import RegistryError
+from registry.names import DomainName, Reviewer, Version, VersionField
 from registry.store import ObjectStore
 
 
@@ -19,7 +22,7 @@ class Decision(Document):
     domain: DomainName
     version: VersionField
     bundle_digest: str
-    reviewer: str
+    reviewer: Reviewer
     verdict: Literal["approve", "reject"]
     comment: str = ""
     at: datetime
@@ -81,16 +84,25 @@ def record(
     verdict: Literal["approve", "reject"],
     comment: str,
 ) -> Decision:
-    """Store a decision; nothing is ever overwritten."""
-    decision = Decision(
-        domain=domain,
-        version=version,
-        bundle_digest=bundle_digest,
-        reviewer=reviewer,
-        verdict=verdict,
-        comment=comment,
-        at=datetime.now(UTC),
-    )
+    """Store a decision; nothing is ever overwritten.
+
+    Raises:
+        RegistryError: The reviewer's name is not one.
+    """
+    try:
+        decision = Decision(
+            domain=domain,
+            version=version,
+            bundle_digest=bundle_digest,
+            reviewer=reviewer,
+            verdict=verdict,
+            comment=comment,
+            at=datetime.now(UTC),
+        )
+    except ValidationError as error:
+        raise RegistryError(
+            f"reviewer {reviewer!r}: a name is of lower-case letters, digits and . _ @ -"
+        ) from error
     key = f"{layout.approvals_prefix(domain, version)}{secrets.token_hex(8)}.json"
     store.put(key, documents.encode(decision), if_none_match=True)
     return decision

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from registry import documents, layout
 from registry.documents import Document
-from registry.errors import PreconditionFailedError, RegistryError
+from registry.errors import NotFoundError, PreconditionFailedError, RegistryError
 from registry.names import DomainName, Version, VersionField
 from registry.store import ObjectStore
 
@@ -63,13 +63,17 @@ def create_key_pair(private: Path, public: Path) -> None:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     private.parent.mkdir(parents=True, exist_ok=True)
-    private.touch(mode=0o600)
-    private.write_bytes(pem)
     public.write_bytes(
         key.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
     )
+    # The private key appears last and whole: where it is, the pair is complete.
+    scratch = private.with_name(f".{private.name}.new")
+    scratch.unlink(missing_ok=True)
+    scratch.touch(mode=0o600)
+    scratch.write_bytes(pem)
+    scratch.replace(private)
 
 
 def sign(evaluation: Evaluation, private_key: Path) -> Evaluation:
@@ -97,7 +101,9 @@ def verify(evaluation: Evaluation, public_key: Path) -> None:
     place = f"evaluation of {evaluation.domain} {evaluation.version}"
     try:
         key = serialization.load_pem_public_key(public_key.read_bytes())
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise NotFoundError(f"evaluation key {public_key}: {error}") from error
+    except ValueError as error:
         raise RegistryError(f"evaluation key {public_key}: {error}") from error
     if not isinstance(key, Ed25519PublicKey):
         raise RegistryError(f"evaluation key {public_key} is not an ed25519 key")

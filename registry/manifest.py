@@ -1,5 +1,6 @@
 """The manifest of a version: a bundle of one adapter (or the base model) per pool."""
 
+import re
 from datetime import datetime
 from typing import Literal
 
@@ -7,7 +8,7 @@ from pydantic import Field
 
 from registry import documents, layout
 from registry.documents import Document
-from registry.names import DomainName, PoolName, Version, VersionField
+from registry.names import DOMAIN_PATTERN, DomainName, PoolName, Version, VersionField
 from registry.store import ObjectStore
 
 
@@ -88,7 +89,6 @@ def list_versions(store: ObjectStore, domain: str) -> list[Version]:
 
 
 def list_domains(store: ObjectStore) -> list[str]:
-    """Every domain that has a version or a pointer."""
-    return sorted(
-        {key.split("/")[1] for key in store.list("lora-adapters/") if key.count("/") >= 2}
-    )
+    """Every domain that has a version or a pointer; what is no domain's name is not one."""
+    names = {key.split("/")[1] for key in store.list("lora-adapters/") if key.count("/") >= 2}
+    return sorted(name for name in names if re.match(DOMAIN_PATTERN, name))

@@ -16,6 +16,10 @@ DomainName = Annotated[str, StringConstraints(pattern=DOMAIN_PATTERN)]
 HeaderAlias = DomainName
 """A further value of X-Customer-Domain; the same rule, so that any name can become one."""
 PoolName = Literal["slm", "llm"]
+Reviewer = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._@-]{0,63}$", strip_whitespace=True)
+]
+"""An expert's name: lower case and ASCII, so that no one counts twice under two spellings."""
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:-]{0,127}$")]
 """A value of `model` in a request: a pool, a base model or an alias of one."""
 

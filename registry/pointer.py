@@ -106,8 +106,8 @@ def rollback(
     Args:
         store: The registry.
         domain: The domain.
-        to: The version to go back to; None means the newest release older than the live one, so
-            that a second rollback goes on back, not forward again.
+        to: The version to go back to; None means the newest release that is older than the live one
+            and that no rollback has left behind, so that a second rollback goes on back.
         by: Who decided.
         reason: Why, for the hold.
 
@@ -155,9 +155,15 @@ def lift_hold(store: ObjectStore, domain: str, *, by: str, reason: str) -> Point
 
 
 def _before_live(pointer: Pointer) -> Version | None:
-    if pointer.live is None:
-        return None
-    return max((m.version for m in pointer.history if m.version < pointer.live), default=None)
+    """The newest older release that no rollback has left behind."""
+    released: set[Version] = set()
+    live: Version | None = None
+    for move in pointer.history:
+        if move.action == "rollback" and live is not None:
+            released.discard(live)
+        released.add(move.version)
+        live = move.version
+    return max((v for v in released if live is not None and v < live), default=None)
 
 
 def _held(pointer: Pointer) -> str:

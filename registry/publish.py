@@ -12,7 +12,7 @@ from registry import documents, layout
 from registry.adapter_check import base_linear_modules, check_adapter
 from registry.digests import file_digest
 from registry.documents import Document
-from registry.errors import PreconditionFailedError, RegistryError
+from registry.errors import NotFoundError, PreconditionFailedError, RegistryError
 from registry.job import run_job
 from registry.layout import ADAPTER_CONFIG, ADAPTER_FILES
 from registry.manifest import Manifest, PoolAdapter, PoolEntry, adapter_digest, bundle_digest
@@ -152,6 +152,9 @@ def _write_manifest(store: ObjectStore, manifest: Manifest) -> Manifest:
 def _main(config: PublishConfig, store: ObjectStore, reporter: RunReporter) -> None:
     try:
         manifest = publish(store, config, reporter=reporter)
+    except NotFoundError:
+        # What is not there may come back: a fault, not a verdict.
+        raise
     except RegistryError as error:
         reporter.refused(str(error))
         return

@@ -9,7 +9,7 @@ from pathlib import Path
 from registry import pointer
 from registry.approvals import read_decisions, tally
 from registry.documents import Document
-from registry.errors import PreconditionFailedError, RegistryError
+from registry.errors import NotFoundError, RegistryError
 from registry.job import run_job
 from registry.names import DomainName, VersionField
 from registry.runs import RunReporter
@@ -73,7 +73,10 @@ def release(store: ObjectStore, config: ReleaseConfig) -> pointer.Pointer:
 def _main(config: ReleaseConfig, store: ObjectStore, reporter: RunReporter) -> None:
     try:
         moved = release(store, config)
-    except (RegistryError, PreconditionFailedError) as error:
+    except NotFoundError:
+        # What is not there may come back: a fault, not a verdict.
+        raise
+    except RegistryError as error:
         reporter.refused(str(error))
         return
     reporter.succeeded({"live": str(moved.live), "generation": moved.generation})

@@ -125,8 +125,13 @@ def _backend(state: StateDirectory) -> Path:
 def _passphrase_file(state: StateDirectory) -> Path:
     path = state.path / "passphrase"
     if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(32))
+        # Whole or not at all, and the first of two writers wins: state depends on it for ever.
+        scratch = path.with_name(f".passphrase.{os.getpid()}")
+        scratch.touch(mode=0o600)
+        scratch.write_text(secrets.token_urlsafe(32))
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(scratch)
+        scratch.unlink()
     return path
 
 

@@ -29,7 +29,6 @@ class AdapterFiles:
         self._directory = directory
         self._store = store
         self._pool = pool
-        self._checked: set[tuple[str, str]] = set()
         directory.mkdir(parents=True, exist_ok=True)
         for leftover in directory.glob(f"{_TEMPORARY_PREFIX}*"):
             shutil.rmtree(leftover)
@@ -43,7 +42,7 @@ class AdapterFiles:
         return {path.name for path in self._directory.iterdir() if path.is_dir()}
 
     def ensure(self, adapter: WantedAdapter, *, served_base: str) -> Path:
-        """Bring an adapter to the disk, or check the one that is there.
+        """Bring an adapter to the disk, or check the one that is there, before each load of it.
 
         Raises:
             AdapterFileError: A digest, the weights' file or the base model is not right.
@@ -51,8 +50,6 @@ class AdapterFiles:
             OSError: The disk or the registry fails.
         """
         target = self.path(adapter.name)
-        if (adapter.name, adapter.digest) in self._checked and target.is_dir():
-            return target
         if target.is_dir():
             try:
                 check_files(target, adapter, served_base)
@@ -60,12 +57,10 @@ class AdapterFiles:
                 shutil.rmtree(target)
         if not target.is_dir():
             self._download(adapter, target, served_base)
-        self._checked.add((adapter.name, adapter.digest))
         return target
 
     def remove(self, name: str) -> None:
         """Delete an adapter's files."""
-        self._checked = {checked for checked in self._checked if checked[0] != name}
         shutil.rmtree(self.path(name), ignore_errors=True)
 
     def _download(self, adapter: WantedAdapter, target: Path, served_base: str) -> None:

@@ -14,7 +14,7 @@ from aiohttp import web
 from serving.router.body import ParsedBody, parse
 from serving.router.config import Limits
 from serving.router.errors import Refusal, RefusedError
-from serving.router.metering import Exchange
+from serving.router.metering import MAX_CAPTURED_BYTES, Exchange
 from serving.router.resolution import DomainReleases, PoolAliases, resolve
 from serving.router.tenancy import Caller, TenantDirectory, authorize
 
@@ -111,9 +111,14 @@ async def admit(
         operation=operation,
         requested_model=body.asked.model[:200],
         stream=body.stream,
-        prompt=data if caller.tenant.content_capture != "off" else b"",
+        # A trace may wait in memory while its collector is away: no more of it than of an answer.
+        prompt=data if _captured(caller, data) else b"",
     )
     return Admitted(exchange, body)
+
+
+def _captured(caller: Caller, data: bytes) -> bool:
+    return caller.tenant.content_capture != "off" and len(data) <= MAX_CAPTURED_BYTES
 
 
 async def _read_body(request: web.Request, limits: Limits) -> bytes:

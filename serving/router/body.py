@@ -1,5 +1,6 @@
 """The request body: what the router reads of it, and what goes on to the model server. No I/O."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -8,8 +9,28 @@ import pydantic_core
 from serving.router.errors import Refusal, RefusedError
 from serving.router.resolution import Asked, Serving
 
-# Fields of the model server that reach into its transport or its scheduling: not a tenant's to set.
-_RESERVED: Final = ("lora_name", "cache_salt", "kv_transfer_params", "priority", "request_id")
+# What a tenant may set on the shared engine. Anything else is refused by name: the engine has
+# fields that reach into its transport, its scheduling and other requests, more with each version.
+_FORWARDED: Final = frozenset(
+    {
+        "model", "messages", "prompt", "suffix", "stream", "stream_options", "n", "seed", "stop",
+        "max_tokens", "max_completion_tokens", "min_tokens", "temperature", "top_p", "top_k",
+        "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty", "logit_bias",
+        "logprobs", "top_logprobs", "response_format", "tools", "tool_choice",
+        "parallel_tool_calls", "reasoning_effort", "stop_token_ids", "include_stop_str_in_output",
+        "skip_special_tokens", "ignore_eos", "add_generation_prompt", "continue_final_message",
+        "return_tokens_as_token_ids",
+    }
+)  # fmt: skip
+# Fields of the OpenAI interface that say nothing to the model server, and the router's own.
+_DROPPED: Final = frozenset(
+    {
+        "lora_name", "user", "metadata", "store", "service_tier", "safety_identifier",
+        "prompt_cache_key", "prompt_cache_retention",
+    }
+)  # fmt: skip
+MAX_CHOICES: Final = 8
+"""Answers that one request may ask for: prompts times choices."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +48,8 @@ def parse(data: bytes) -> ParsedBody:
     """Read a body.
 
     Raises:
-        RefusedError: Not a JSON object, no model, or a field of the wrong type.
+        RefusedError: Not a JSON object, no model, a field of the wrong type or of none that is
+            served, or more answers than one request may ask for.
     """
     try:
         fields = pydantic_core.from_json(data, allow_inf_nan=False)
@@ -44,7 +66,8 @@ def parse(data: bytes) -> ParsedBody:
         raise _wrong("model", "is required: GET /v1/models lists the names that this key may use")
     lora_name = _optional(fields, "lora_name", str, "a string")
     stream = _optional(fields, "stream", bool, "true or false") or False
-    _refuse_prompt_logprobs(fields)
+    _refuse_unknown(fields)
+    _refuse_many_choices(fields, stream=stream)
     options = _optional(fields, "stream_options", dict, "an object") or {}
     return ParsedBody(
         fields, Asked(model, lora_name), stream, wants_usage=options.get("include_usage") is True
@@ -58,7 +81,7 @@ def forwarded(body: ParsedBody, target: Serving, domain: str) -> bytes:
     so that a stream that is cut off is metered too, and the prefix cache of the shared base model
     is split by domain.
     """
-    fields = {name: value for name, value in body.fields.items() if name not in _RESERVED}
+    fields = {name: value for name, value in body.fields.items() if name in _FORWARDED}
     fields["model"] = target.served_model
     if body.stream:
         fields["stream_options"] = {
@@ -68,15 +91,36 @@ def forwarded(body: ParsedBody, target: Serving, domain: str) -> bytes:
         }
     if target.digest is None:
         fields["cache_salt"] = domain
-    return pydantic_core.to_json(fields)
+    return pydantic_core.to_json(fields, inf_nan_mode="null")
 
 
-def _refuse_prompt_logprobs(fields: dict[str, Any]) -> None:
-    """In vLLM 0.32 such a request ends the engine, for every tenant, beside one with an adapter."""
-    asked = fields.get("prompt_logprobs") is not None
-    if asked or (fields.get("echo") and fields.get("logprobs") is not None):
-        name = "prompt_logprobs" if asked else "echo"
-        raise _wrong(name, "asks for log probabilities of the prompt, which are not served")
+def _refuse_unknown(fields: dict[str, Any]) -> None:
+    """Among them `prompt_logprobs` and `echo`.
+
+    In vLLM 0.32 a request for the prompt's log probabilities (`echo` is one, even without
+    `logprobs`) ends the engine, for every tenant, when it runs beside one with an adapter.
+    """
+    for name, value in fields.items():
+        unset = value is None or value is False
+        if name not in _FORWARDED and name not in _DROPPED and not unset:
+            raise _wrong(name[:80], "is not a field that is served here: leave it out")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise _wrong(name, "is out of range")
+
+
+def _refuse_many_choices(fields: dict[str, Any], *, stream: bool) -> None:
+    n = _optional(fields, "n", int, "a number")
+    prompt = fields.get("prompt")
+    # A list of numbers is one prompt, given as tokens.
+    several = isinstance(prompt, list) and not all(isinstance(part, int) for part in prompt)
+    prompts = len(prompt) if several and isinstance(prompt, list) else 1
+    choices = prompts * (1 if n is None else n)
+    if not 1 <= choices <= MAX_CHOICES:
+        name = "prompt" if prompts > 1 else "n"
+        raise _wrong(name, f"asks for {choices} answers; one request may ask for {MAX_CHOICES}")
+    if stream and choices > 1:
+        # While a stream runs, the engine reports the tokens of one choice at a time.
+        raise _wrong("stream", "is served for one answer at a time: ask without it")
 
 
 def _optional(fields: dict[str, Any], name: str, kind: type, meaning: str) -> Any:

@@ -17,7 +17,8 @@ from serving.tracing.trace import InferenceTrace
 
 CLIENT_CLOSED: Final = 499
 
-_MAX_CAPTURED_BYTES: Final = 256 * 1024
+MAX_CAPTURED_BYTES: Final = 256 * 1024
+"""Prompts and answers over this are not, or not wholly, in traces."""
 
 
 class TraceSink(Protocol):
@@ -54,8 +55,8 @@ class Exchange:
         """Note bytes of the answer that are about to go to the client."""
         if self.first_byte is None and data:
             self.first_byte = time.monotonic()
-        if self.tenant.content_capture != "off" and len(self.answer) < _MAX_CAPTURED_BYTES:
-            self.answer += data[: _MAX_CAPTURED_BYTES - len(self.answer)]
+        if self.tenant.content_capture != "off" and len(self.answer) < MAX_CAPTURED_BYTES:
+            self.answer += data[: MAX_CAPTURED_BYTES - len(self.answer)]
 
 
 class Meter:

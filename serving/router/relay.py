@@ -156,7 +156,8 @@ class Relay:
             async with asyncio.timeout_at(deadline):
                 await _pump(exchange, answer, response, events)
         except TimeoutError:
-            _fail(exchange, _TOO_LATE.status, _TOO_LATE.code)
+            # What was delivered until then is billed: the status that the client got stands.
+            _fail(exchange, answer.status, _TOO_LATE.code)
         except aiohttp.ClientError:
             _fail(exchange, _BROKE_OFF.status, _BROKE_OFF.code)
         finally:

@@ -61,11 +61,10 @@ class TenantDirectory:
         tenants = list(records)
         self._secret = secrets.token_bytes(32)
         self.conflicts = _conflicts(tenants)
+        aliases = {alias: tenant for tenant in tenants for alias in tenant.header_aliases}
+        own = {tenant.domain: tenant for tenant in tenants}
         self._names = {
-            name: tenant
-            for tenant in tenants
-            for name in (tenant.domain, *tenant.header_aliases)
-            if name not in self.conflicts
+            name: tenant for name, tenant in (aliases | own).items() if name not in self.conflicts
         }
         self._keys = {
             self._slot(digest): (digest, tenant)
@@ -144,8 +143,12 @@ def _digests(tenant: TenancyRecord) -> set[bytes]:
 
 
 def _conflicts(tenants: list[TenancyRecord]) -> frozenset[str]:
-    """Names, aliases and key hashes that more than one record claims."""
+    """Names, aliases and key hashes that more than one record claims.
+
+    A domain's own name is its own, whoever claims it as an alias.
+    """
     claims: Counter[str] = Counter()
     for tenant in tenants:
         claims.update({tenant.domain, *tenant.header_aliases, *tenant.key_hashes})
-    return frozenset(claim for claim, count in claims.items() if count > 1)
+    own = Counter(tenant.domain for tenant in tenants)
+    return frozenset(claim for claim, count in claims.items() if count > 1 and own[claim] != 1)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from registry.names import DomainName, HeaderAlias, PoolName, VersionField
+from registry.names import DomainName, HeaderAlias, PoolName, Reviewer, VersionField
 from stacks.config.base import LORA_RANKS, Config, CustomerId, DataPath, Digest, Reason
 from training_jobs.dataset_config import Collector
 from training_jobs.evaluate_config import NOT_IMPLEMENTED, Metric, SwitchableCheck
@@ -80,11 +80,11 @@ class DomainTest(Config):
 class Experts(Config):
     """Who must approve a bundle."""
 
-    names: tuple[str, ...] | Literal["anyone"] = Field(
+    names: tuple[Reviewer, ...] | Literal["anyone"] = Field(
         description="reviewers who count; `anyone` on local environments only"
     )
     required: int = Field(2, ge=0)
-    demo: tuple[Annotated[str, StringConstraints(pattern=r"^demo-")], ...] = Field(
+    demo: tuple[Annotated[str, StringConstraints(pattern=r"^demo-[a-z0-9-]+$")], ...] = Field(
         (), description="approve in `pipeline up --demo-approvals`; local environments only"
     )
 

@@ -23,15 +23,20 @@ def main() -> int:
     spec: dict[str, Any] = json.loads(path.read_text())
     os.chdir(spec["cwd"])
     environment = {**os.environ, **spec["environment"]}
-    # A supervisor that is killed takes its workloads with it, so nothing keeps a port unseen.
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    _end_with_parent()
     if not spec["job"]:
         os.execvpe(spec["command"][0], spec["command"], environment)  # noqa: S606
     return _run_job(spec["command"], environment, path.with_name("exit_status"))
 
 
+def _end_with_parent() -> None:
+    """A supervisor that is killed takes its workloads with it, so nothing keeps a port unseen."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def _run_job(command: list[str], environment: dict[str, str], status_file: Path) -> int:
-    child = subprocess.Popen(command, env=environment)
+    # Not inherited: without it, a killed launcher would leave a job running beside its next start.
+    child = subprocess.Popen(command, env=environment, preexec_fn=_end_with_parent)  # noqa: PLW1509
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     status = child.wait()
     # A job that a signal ended did not come to its end: no status, so it counts as lost.

@@ -6,6 +6,7 @@ The engine starts this program; it never runs inside the Pulumi program.
 
 import asyncio
 import hashlib
+import os
 import secrets
 import sys
 from abc import ABC, abstractmethod
@@ -242,7 +243,10 @@ class DocumentHandler(Handler):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.tmp")
         temporary.touch(mode=0o600)
-        temporary.write_text(inputs["content"])
+        with temporary.open("w") as stream:
+            stream.write(inputs["content"])
+            stream.flush()
+            os.fsync(stream.fileno())
         temporary.replace(path)
         return {}
 

@@ -4,13 +4,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from registry.approvals import Decision, tally
 from registry.errors import RegistryError
 from registry.evaluation import CheckResult, Evaluation
 from registry.manifest import Manifest, PoolAdapter, bundle_digest
 from registry.names import Version
-from registry.pointer import Move, Pointer, rollback
+from registry.pointer import Move, Pointer, lift_hold, read_pointer, rollback
 from registry.pointer import release as move_pointer
 from registry.release import (
     MAX_FAILURES,
@@ -266,3 +267,38 @@ def test_a_second_rollback_goes_on_back_and_not_forward(tmp_path: Path) -> None:
     assert back == [Version(1, 1), Version(1, 0)]
     with pytest.raises(RegistryError, match=r"no earlier release to go back to \(live: v1\.0\)"):
         rollback(store, "bank-ledger", to=None, by="operator", reason="worse")
+
+
+def test_a_rollback_does_not_return_to_a_version_that_was_rolled_back(tmp_path: Path) -> None:
+    store = open_store(f"file://{tmp_path}")
+
+    def go_live(version: Version) -> None:
+        generation = read_pointer(store, "bank-ledger").generation
+        move_pointer(
+            store,
+            "bank-ledger",
+            version=version,
+            bundle_digest="b",
+            generation=generation,
+            by="job",
+        )
+
+    go_live(V10)
+    go_live(V11)
+    rollback(store, "bank-ledger", to=None, by="operator", reason="worse")
+    lift_hold(store, "bank-ledger", by="operator", reason="fixed")
+    go_live(Version(1, 2))
+    assert rollback(store, "bank-ledger", to=None, by="operator", reason="worse").live == V10
+
+
+@pytest.mark.parametrize("name", ["Alice", "alice b", "", "\u0430lice"])
+def test_a_reviewer_has_one_spelling(name: str) -> None:
+    with pytest.raises(ValidationError, match="reviewer"):
+        Decision(
+            domain="bank-ledger",
+            version=V10,
+            bundle_digest="b",
+            reviewer=name,
+            verdict="approve",
+            at=NOW,
+        )

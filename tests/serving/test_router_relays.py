@@ -182,7 +182,13 @@ async def test_failures_of_the_model_server(
         (b"[" * 100_000, 400, "invalid_json"),
         (b'{"messages": []}', 400, "invalid_value"),
         (b'{"model": "slm", "prompt_logprobs": 0}', 400, "invalid_value"),
-        (b'{"model": "slm", "echo": true, "logprobs": 1}', 400, "invalid_value"),
+        (b'{"model": "slm", "echo": true}', 400, "invalid_value"),
+        (b'{"model": "slm", "vllm_xargs": {"kv_transfer_params": "x"}}', 400, "invalid_value"),
+        (b'{"model": "slm", "temperature": 1e999}', 400, "invalid_value"),
+        (b'{"model": "slm", "n": 9}', 400, "invalid_value"),
+        (b'{"model": "slm", "n": 0}', 400, "invalid_value"),
+        (b'{"model": "slm", "n": 2, "prompt": ["a", "b", "c", "d", "e"]}', 400, "invalid_value"),
+        (b'{"model": "slm", "prompt": [[1], [2]], "stream": true}', 400, "invalid_value"),
         (b'{"model": "slm", "pad": "' + b"x" * 3_000_000 + b'"}', 413, "request_too_large"),
     ],
     ids=[
@@ -193,7 +199,13 @@ async def test_failures_of_the_model_server(
         "deep",
         "no-model",
         "prompt-logprobs",
-        "echo-logprobs",
+        "echo",
+        "engine-field",
+        "infinite",
+        "many-choices",
+        "no-choice",
+        "many-prompts",
+        "streamed-choices",
         "oversize",
     ],
 )
@@ -204,6 +216,16 @@ async def test_bodies_that_are_refused(
     answer, body, _ = await request_path.ask(key, data=data)
     assert (answer, body["error"]["code"]) == (status, code)
     assert not read_events(request_path.world.ledger_dir).events
+
+
+async def test_fields_of_the_openai_interface_are_served(request_path: RequestPath) -> None:
+    key = await live(request_path, "bank-ledger", "v1.0")
+    served = {"n": 2, "stop": ["x"], "seed": 1, "response_format": {"type": "json_object"}}
+    status, _, _ = await request_path.ask(key, **served, user="someone", echo=False, store=True)
+    assert status == 200
+    sent = request_path.vllm.requests[-1][1]
+    assert {name: sent[name] for name in served} == served
+    assert not {"user", "echo", "store", "lora_name"} & sent.keys()
 
 
 async def test_an_oversize_body_without_a_length_is_refused(request_path: RequestPath) -> None:
@@ -271,7 +293,8 @@ async def test_deadline(world: World) -> None:
         chunks, _raw = await stream(path, key, max_tokens=1000)
         assert chunks[-1]["error"]["code"] == "deadline_exceeded"
         found = await events(path, 2)
-        assert [(event.status, event.stream) for event in found] == [(504, False), (504, True)]
+        assert [(event.status, event.stream) for event in found] == [(504, False), (200, True)]
+        assert [event.error for event in found] == ["deadline_exceeded"] * 2
         assert found[1].output_tokens is not None
         await until(lambda: path.vllm.cancelled == 2, "the model server's work is cancelled")
 

@@ -119,6 +119,14 @@ def test_what_two_records_claim_belongs_to_neither() -> None:
     assert directory.by_name("stock-order") == second
 
 
+def test_a_domains_own_name_is_its_own() -> None:
+    first = record("bank-ledger", ("a",))
+    second = record("stock-order", ("b",), header_aliases=["bank-ledger"])
+    directory = TenantDirectory([first, second])
+    assert directory.by_name("bank-ledger") == first
+    assert directory.tenants == (first, second)
+
+
 def test_different_domain_headers_are_ambiguous() -> None:
     directory = TenantDirectory([record("bank-ledger", ("k",)), record("stock-order", ("s",))])
     outcome = authorize(
