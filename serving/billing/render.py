@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Context, Decimal
 from typing import Any
 
+from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -122,7 +123,7 @@ _COLUMNS = (
 def _usage_table(bill: Bill) -> RenderableType:
     if not bill.lines:
         return Text(f"No request ended in {bill.month}.")
-    table = Table(title=f"{bill.month}, amounts in {bill.currency}", title_justify="left")
+    table = _table(f"{bill.month}, amounts in {bill.currency}")
     for name in ("customer", "adapter", "pool"):
         table.add_column(name, overflow="fold")
     # Eighty columns hold no column of zeros.
@@ -140,7 +141,7 @@ def _usage_table(bill: Bill) -> RenderableType:
 
 
 def _customer_table(bill: Bill) -> RenderableType:
-    table = Table(show_footer=True)
+    table = _table("", show_footer=True)
     table.add_column("customer", footer="total")
     table.add_column("requests", justify="right")
     table.add_column("pools")
@@ -157,6 +158,16 @@ def _customer_table(bill: Bill) -> RenderableType:
     return table
 
 
+def _table(title: str, *, show_footer: bool = False) -> Table:
+    return Table(
+        title=title,
+        title_justify="left",
+        show_footer=show_footer,
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+
+
 def _split(total: CustomerTotal) -> str:
     shares = (
         f"{pool} {100 * count / total.requests:.1f} %"
@@ -167,7 +178,7 @@ def _split(total: CustomerTotal) -> str:
 
 def _orphan_table(bill: Bill) -> RenderableType:
     title = "Admitted without an end in the ledger (in flight, or cut off by a crash); not billed"
-    table = Table(title=title, title_justify="left")
+    table = _table(title)
     for name in ("request", "admitted", "customer", "adapter", "pool"):
         table.add_column(name, overflow="fold")
     for intent in bill.orphans:

@@ -38,7 +38,7 @@ def status(*, environment: Environment = "local") -> None:
     console, project = Console(), Project.default()
     stack = project.environment(environment)
     contract = project.contract(environment)
-    console.print(report.services_table(project, stack, contract))
+    console.print(report.services_table(project, stack))
     store, domains = open_store(contract.registry_uri), project.domains(environment)
     console.print(report.releases_table(store, domains))
     console.print(

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -37,7 +38,7 @@ def print_report(console: Console, project: Project, stack: EnvironmentStack) ->
     """Services, releases and next commands of an environment."""
     contract = project.contract(stack.name)
     store = open_store(contract.registry_uri)
-    console.print(services_table(project, stack, contract))
+    console.print(services_table(project, stack))
     domains = project.domains(stack.name)
     console.print(releases_table(store, domains))
     for line in notes(store, domains):
@@ -48,19 +49,17 @@ def print_report(console: Console, project: Project, stack: EnvironmentStack) ->
         console.print(f"  {step}", highlight=False, markup=False, soft_wrap=True)
 
 
-def services_table(
-    project: Project, stack: EnvironmentStack, contract: EnvironmentContract
-) -> Table:
+def services_table(project: Project, stack: EnvironmentStack) -> Table:
     """One row for each supervised service."""
-    table = Table(title=f"What runs ({stack.name})", title_justify="left")
-    for column in ("service", "state", "address", "since", "what for"):
+    table = _table(f"What runs ({stack.name})")
+    for column in ("service", "state", "address", "since (UTC)", "what for"):
         table.add_column(column)
-    addresses = _addresses(stack, contract)
+    addresses = _addresses(stack)
     for program in Supervisor(project.state.home(stack.name)).programs():
         name = program["name"]
         if name not in _PURPOSE:
             continue
-        since = datetime.fromtimestamp(program["start"], UTC).strftime("%H:%M:%S UTC")
+        since = datetime.fromtimestamp(program["start"], UTC).strftime("%H:%M:%S")
         state = str(program["statename"]).lower()
         colour = "green" if state == "running" else "red"
         table.add_row(
@@ -71,7 +70,7 @@ def services_table(
 
 def releases_table(store: ObjectStore, domains: Iterable[DomainStack]) -> Table:
     """One row for each domain."""
-    table = Table(title="Releases", title_justify="left")
+    table = _table("Releases, and their shares of right answers on held-out rows")
     table.add_column("live release", no_wrap=True)
     for column in ("trained", "loss", "adapter", "base", "copy"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -86,26 +85,31 @@ def releases_table(store: ObjectStore, domains: Iterable[DomainStack]) -> Table:
 
 
 def notes(store: ObjectStore, domains: Iterable[DomainStack]) -> list[str]:
-    """What the table leaves out: switched-off checks, demonstration approvals, holds."""
+    """What the table leaves out: holds, demonstration approvals, switched-off checks."""
     lines: list[str] = []
+    off: dict[str, list[str]] = {}
+    demo: list[str] = []
     for stack in domains:
         domain = stack.domain
-        pointer = read_pointer(store, domain.name)
-        if pointer.hold is not None:
-            lines.append(
-                f"{domain.name} is held at {pointer.live} by {pointer.hold.by}: "
-                f"{pointer.hold.reason}"
-            )
-        lines += [
-            f"{domain.name}: {check} is off: {why}"
-            for check, why in domain.gate.not_applicable.items()
-        ]
+        hold = read_pointer(store, domain.name).hold
+        if hold is not None:
+            lines.append(f"{domain.name} is held by {hold.by}: {hold.reason}")
         if domain.gate.experts.demo:
-            lines.append(
-                f"{domain.name}: approvals by demo-… are part of the demonstration: "
-                "nobody looked at the adapter"
-            )
+            demo.append(domain.name)
+        for check, why in domain.gate.not_applicable.items():
+            off.setdefault(f"{check}: {why}", []).append(domain.name)
+    if demo:
+        lines.append(f"Reviewers named demo-… are a demonstration: nobody looked ({_names(demo)}).")
+    lines += [f"Check switched off in {_names(where)}: {check}" for check, where in off.items()]
     return lines
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(names)
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
 
 
 def _release_row(
@@ -125,7 +129,7 @@ def _release_row(
         _shown(metrics.get("seconds"), "{:.0f} s"),
         _shown(metrics.get("loss"), "{:.3f}"),
         *(_shown(scores.get(name), "{:.2f}") for name in ("adapter", "base", "copy_baseline")),
-        ", ".join(sorted(approved)) or "-",
+        "\n".join(sorted(approved)) or "-",
     )
 
 
@@ -148,14 +152,14 @@ def _shown(value: Any, form: str) -> str:
     return form.format(value) if isinstance(value, int | float) else "-"
 
 
-def _addresses(stack: EnvironmentStack, contract: EnvironmentContract) -> dict[str, str]:
+def _addresses(stack: EnvironmentStack) -> dict[str, str]:
     ports = stack.environment.ports
     return {
         "vllm": f"127.0.0.1:{ports.vllm}",
-        "mlflow": contract.mlflow_url,
+        "mlflow": f"127.0.0.1:{ports.mlflow}",
         "adapter-sync": f"127.0.0.1:{ports.adapter_sync}",
         "router": f"127.0.0.1:{ports.router}",
-        "envoy": contract.edge_url,
+        "envoy": f"127.0.0.1:{ports.edge}",
     }
 
 
