@@ -106,6 +106,7 @@ class Plan:
     pending: tuple[Step, ...] = ()
     """The declared jobs that have no result yet."""
     message: str
+    """Why it stands there and what a person can do; empty where the state says it all."""
 
 
 def run_id(kind: StepKind, digest: str, pool: PoolName | None = None) -> str:
@@ -201,12 +202,12 @@ class _Planner:
             # Keep the finished release declared, so that a later `up` changes nothing about it.
             self._declare_release(decided_on)
         if pointer.live == version:
-            return self._plan(State.LIVE, f"{self._name} is live")
+            return self._plan(State.LIVE, "")
         if pointer.hold is not None:
             return self._plan(
                 State.HELD,
-                f"held at {pointer.live} by {pointer.hold.by} ({pointer.hold.reason}); "
-                "lift it with `pipeline release --lift-hold`",
+                f"at {pointer.live} by {pointer.hold.by} ({pointer.hold.reason}); "
+                "lift the hold with `pipeline release --lift-hold`",
             )
         if pointer.live is not None and pointer.live > version:
             return self._plan(State.RETIRED, f"{pointer.live} is live and newer than {version}")

@@ -67,9 +67,9 @@ class Display:
         """An `up` of a domain stack ended."""
         self.stop()
         colour = "green" if release.state == "live" else "cyan"
+        detail = f": {escape(release.message)}" if release.message else ""
         self._console.print(
-            f"  [bold]{release.domain} {release.version}[/]: "
-            f"[{colour}]{release.state}[/] {escape(release.message)}",
+            f"  [bold]{release.domain} {release.version}[/]: [{colour}]{release.state}[/]{detail}",
             highlight=False,
         )
 
