@@ -1,12 +1,16 @@
 """Is this directory an adapter that a pool can serve? Needs safetensors and torch."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from registry.errors import RegistryError
 from registry.layout import ADAPTER_CONFIG, ADAPTER_FILES, ADAPTER_WEIGHTS
+
+ModuleShape = tuple[int, ...]
+"""Outputs and inputs of a linear module."""
 
 
 @dataclass(frozen=True)
@@ -17,13 +21,15 @@ class AdapterFacts:
     target_modules: tuple[str, ...]
 
 
-def check_adapter(directory: Path, *, rank: int, base_modules: frozenset[str]) -> AdapterFacts:
+def check_adapter(
+    directory: Path, *, rank: int, base_modules: Mapping[str, ModuleShape]
+) -> AdapterFacts:
     """Refuse an adapter that would not load, or would load and do nothing.
 
     Args:
         directory: Holds adapter_model.safetensors and adapter_config.json in PEFT's format.
         rank: The rank that the release declares.
-        base_modules: Names of the base model's linear modules, such as `q_proj`.
+        base_modules: Shapes of the base model's linear modules by name, such as `q_proj`.
 
     Raises:
         RegistryError: Names the file and what is wrong with it.
@@ -45,23 +51,25 @@ def check_adapter(directory: Path, *, rank: int, base_modules: frozenset[str]) -
             f"{ADAPTER_CONFIG}: target_modules {list(modules)} are not all modules of the base "
             f"(it has {', '.join(sorted(base_modules))})"
         )
-    _check_weights(directory / ADAPTER_WEIGHTS, rank, modules)
+    shapes = {module: base_modules[module] for module in modules}
+    _check_weights(directory / ADAPTER_WEIGHTS, rank, shapes)
     return AdapterFacts(rank=rank, target_modules=modules)
 
 
-def base_linear_modules(model_directory: Path) -> frozenset[str]:
-    """Names of a base model's projection modules, read from the weights' own names.
+def base_linear_modules(model_directory: Path) -> dict[str, ModuleShape]:
+    """A base model's projection modules, read from the weights' own names and shapes.
 
     Raises:
         RegistryError: The directory holds no safetensors weights.
     """
     from safetensors import safe_open  # noqa: PLC0415  only jobs that publish have it
 
-    names: set[str] = set()
+    modules: dict[str, ModuleShape] = {}
     for path in sorted(model_directory.glob("*.safetensors")):
         with safe_open(path, framework="pt") as weights:
-            names.update(key.split(".")[-2] for key in weights.keys())  # noqa: SIM118  no mapping
-    modules = frozenset(name for name in names if name.endswith("_proj"))
+            for key in weights.keys():  # noqa: SIM118  no mapping
+                if key.endswith("_proj.weight"):
+                    modules[key.split(".")[-2]] = tuple(weights.get_slice(key).get_shape())
     if not modules:
         raise RegistryError(f"base model {model_directory}: no safetensors with projection modules")
     return modules
@@ -77,7 +85,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _check_weights(path: Path, rank: int, modules: tuple[str, ...]) -> None:
+def _check_weights(path: Path, rank: int, modules: Mapping[str, ModuleShape]) -> None:
     from safetensors import SafetensorError  # noqa: PLC0415  only jobs that publish have it
     from safetensors.torch import load_file  # noqa: PLC0415
 
@@ -90,14 +98,26 @@ def _check_weights(path: Path, rank: int, modules: tuple[str, ...]) -> None:
     for name, tensor in tensors.items():
         if not bool(tensor.isfinite().all()):
             raise RegistryError(f"{path.name}: tensor {name} has NaN or infinite values")
-        if ".lora_A." in name and tensor.shape[0] != rank:
-            raise RegistryError(
-                f"{path.name}: {name} has rank {tensor.shape[0]}, declared is {rank}"
-            )
-        found.update(module for module in modules if f".{module}." in name)
+        for module in [each for each in modules if f".{each}." in name]:
+            found.add(module)
+            _check_shape(f"{path.name}: {name}", name, tuple(tensor.shape), rank, modules[module])
         silent = silent and (".lora_B." not in name or not bool(tensor.any()))
     missing = sorted(set(modules) - found)
     if missing:
         raise RegistryError(f"{path.name}: no weights for target modules {', '.join(missing)}")
     if silent:
         raise RegistryError(f"{path.name}: every lora_B is zero: the adapter changes nothing")
+
+
+def _check_shape(
+    place: str, name: str, shape: tuple[int, ...], rank: int, module: ModuleShape
+) -> None:
+    """`lora_A` is (rank, inputs) and `lora_B` (outputs, rank) of the base's (outputs, inputs)."""
+    outputs, inputs = module
+    expected = (rank, inputs) if ".lora_A." in name else (outputs, rank)
+    if rank not in shape:
+        raise RegistryError(f"{place} is {shape}: its rank is not the declared {rank}")
+    if shape != expected:
+        raise RegistryError(
+            f"{place} is {shape}, the base model needs {expected}: trained on another base"
+        )
