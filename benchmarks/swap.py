@@ -3,7 +3,8 @@
 Each swap is a release as production makes it: a new version is published, judged and pointed at;
 adapter-sync downloads, loads and probes it; the router moves the alias. Meanwhile two domains ask
 without pause, and each answer must be that of the release that its `X-Served-Model` names. Answers
-can be told apart because every adapter was taught to say one word.
+can be told apart because every adapter was taught to say one word. One more client asks the base
+model itself, which no adapter may answer for.
 
 Runs against a real vLLM on the CPU (`--vllm-url` uses a running one whose base is the same), and
 then, with many more swaps, against the stand-in server of the tests (`stub_swaps`).
@@ -58,6 +59,7 @@ class Tally:
     requests: int = 0
     failures: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    base_answers: int = 0
     spans: list[tuple[float, float, str]] = field(default_factory=list)
     """Start, end and served model of every answer."""
 
@@ -86,6 +88,26 @@ class Load:
             else:
                 self._judge(served, text, started)
             self.tally.requests += 1
+            turn += 1
+
+    async def base_client(self, vllm_url: str) -> None:
+        """Ask the base model itself until cancelled: no adapter may answer for it."""
+        turn = 0
+        while True:
+            body = {"model": BASE, "messages": [{"role": "user", "content": PROMPTS[turn % 4]}]}
+            body |= {"max_tokens": self.answers.max_tokens, "temperature": 0}
+            try:
+                async with self.session.post(
+                    f"{vllm_url}/v1/chat/completions", json=body
+                ) as response:
+                    text = _whole(await response.read())
+            except (aiohttp.ClientError, ValueError, KeyError) as error:
+                self.tally.failures.append(f"base: {type(error).__name__}: {error}")
+                await asyncio.sleep(0.2)
+                continue
+            self.tally.base_answers += 1
+            if any(self.answers.says(text, word) for word in self.answers.adapters):
+                self.tally.wrong.append(f"the base model answered {text!r}")
             turn += 1
 
     async def _ask(self, key: str, prompt: str, *, stream: bool) -> tuple[str, str]:
@@ -123,7 +145,13 @@ def _streamed(data: bytes) -> str:
 
 
 async def _swap_series(
-    scratch: ScratchRegistry, url: str, answers: Answers, *, swaps: int, clients: int
+    scratch: ScratchRegistry,
+    url: str,
+    vllm_url: str,
+    answers: Answers,
+    *,
+    swaps: int,
+    clients: int,
 ) -> dict[str, Any]:
     """Release the first versions, put load on, swap, and count."""
     words = list(answers.adapters)
@@ -144,6 +172,7 @@ async def _swap_series(
             asyncio.create_task(load.client(keys[(_SWAPPED, _STEADY)[number % 3 == 2]], number))
             for number in range(clients)
         ]
+        tasks.append(asyncio.create_task(load.base_client(vllm_url)))
         moves = []
         for number in range(1, swaps + 1):
             try:
@@ -182,6 +211,7 @@ def _summary(tally: Tally, moves: list[tuple[float, float]]) -> dict[str, Any]:
     return {
         "swaps": len(moves),
         "requests": tally.requests,
+        "base_model_answers": tally.base_answers,
         "failed_requests": len(tally.failures),
         "wrong_version_answers": len(tally.wrong),
         "spanning_requests": spanning,
@@ -280,7 +310,12 @@ def _real(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         scratch, router_url = stack.enter_context(_path(folder / "real", url))
         return asyncio.run(
             _swap_series(
-                scratch, router_url, answers, swaps=arguments.swaps, clients=arguments.clients
+                scratch,
+                router_url,
+                url,
+                answers,
+                swaps=arguments.swaps,
+                clients=arguments.clients,
             )
         )
 
@@ -315,6 +350,7 @@ def _stub(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             _swap_series(
                 scratch,
                 router_url,
+                url,
                 Answers(adapters, says, 8),
                 swaps=arguments.stub_swaps,
                 clients=arguments.clients,
