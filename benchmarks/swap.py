@@ -94,8 +94,12 @@ class Load:
         """Ask the base model itself until cancelled: no adapter may answer for it."""
         turn = 0
         while True:
-            body = {"model": BASE, "messages": [{"role": "user", "content": PROMPTS[turn % 4]}]}
-            body |= {"max_tokens": self.answers.max_tokens, "temperature": 0}
+            body = {
+                "model": BASE,
+                "messages": [{"role": "user", "content": PROMPTS[turn % 4]}],
+                "max_tokens": self.answers.max_tokens,
+                "temperature": 0,
+            }
             try:
                 async with self.session.post(
                     f"{vllm_url}/v1/chat/completions", json=body
