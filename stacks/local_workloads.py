@@ -10,7 +10,7 @@ from serving.edge.config import Address, EdgeConfig
 from serving.router.config import PoolConfig, RouterConfig
 from serving.settings import Listen
 from serving.tracing.config import TracingConfig
-from stacks.config.environment import AdapterContract, EnvironmentConfig
+from stacks.config.environment import EnvironmentConfig
 from stacks.contract import EnvironmentContract, PoolContract
 from stacks.paths import ROOT, StateDirectory
 from stacks.telemetry import NO_TELEMETRY
@@ -114,9 +114,9 @@ class LocalWorkloads:
                 str(engine.max_num_seqs),
                 "--enable-lora",
                 "--max-loras",
-                str(_slots(adapters)),
+                str(adapters.max_loras),
                 "--max-cpu-loras",
-                str(_slots(adapters)),
+                str(adapters.max_cpu_loras),
                 "--max-lora-rank",
                 str(adapters.max_lora_rank),
             ),
@@ -287,16 +287,6 @@ class LocalWorkloads:
 
     def _key(self, name: str) -> Path:
         return self.state.path / "keys" / name
-
-
-def _slots(adapters: AdapterContract) -> int:
-    """Adapter slots of the CPU engine: one for each adapter held or being retired, and a spare one.
-
-    vLLM 0.32 on a CPU applies the adapter in the last slot to the base model's rows of a mixed
-    batch (its pull requests 48421 and 49656): the last slot must stay empty, or requests for the
-    base model are answered by some domain's adapter. Its GPU kernels skip those rows.
-    """
-    return 2 * adapters.max_cpu_loras + 1
 
 
 def _url(port: int) -> str:

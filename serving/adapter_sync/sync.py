@@ -169,7 +169,12 @@ class AdapterSync:
             await self._server.unload(adapter.name)
         if held.get(adapter.name) != path:
             await self._server.load(adapter.name, path)
-        await self._probe(adapter.name, base)
+        try:
+            await self._probe(adapter.name, base)
+        except AdapterFileError:
+            # Not left where a request could name it; the next attempt loads it anew.
+            await self._server.unload(adapter.name)
+            raise
 
     async def _probe(self, name: str, base: str) -> None:
         """An adapter that answers like the base was not applied: it must not be called loaded."""

@@ -122,6 +122,7 @@ async def test_an_adapter_that_is_not_applied_is_not_called_loaded(world: World)
     async with pod(world, StandInVllm(ignores_adapters=True)) as it:
         status = await it.state("bank-ledger-v1.0", "failed")
         assert "does not differ from the base model 'llama-8b'" in status.reason
+        assert "bank-ledger-v1.0" not in it.vllm.adapters
 
 
 def damaged(world: World, key: str, data: bytes) -> None:

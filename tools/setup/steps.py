@@ -99,8 +99,14 @@ def _environments() -> list[Step]:
             "vllm",
             "vLLM on CPU",
             size_gib=1.3,
-            local=("tools/vllm-metadata",),
-            local_inputs=("tools/vllm-metadata/pyproject.toml", "tools/vllm-metadata/setup.cfg"),
+            local=("tools/vllm-metadata", "tools/vllm-cpu-lora"),
+            local_inputs=(
+                "tools/vllm-metadata/pyproject.toml",
+                "tools/vllm-metadata/setup.cfg",
+                "tools/vllm-cpu-lora/pyproject.toml",
+                "tools/vllm-cpu-lora/setup.cfg",
+                "tools/vllm-cpu-lora/pipeline_vllm_cpu_lora.py",
+            ),
             outputs=("bin/vllm",),
         ),
     ]
