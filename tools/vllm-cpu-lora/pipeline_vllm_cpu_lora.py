@@ -13,12 +13,13 @@ from typing import Any
 
 def register() -> None:
     """Replace the kernel; called by vLLM in each process, and harmless when called again."""
-    from vllm.platforms import current_platform
+    # vLLM loads its plugins before anything else of it should be imported.
+    from vllm.platforms import current_platform  # noqa: PLC0415
 
     if not current_platform.is_cpu():
         return
-    from vllm.lora.ops.torch_ops import lora_ops
-    from vllm.lora.punica_wrapper import punica_cpu
+    from vllm.lora.ops.torch_ops import lora_ops  # noqa: PLC0415
+    from vllm.lora.punica_wrapper import punica_cpu  # noqa: PLC0415
 
     shrink = lora_ops.bgmv_shrink
     if getattr(shrink, "skips_base_rows", False):
