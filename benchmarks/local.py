@@ -1,6 +1,6 @@
 """`make up` on this machine: how long it takes, and that a second one and a source edit do nothing.
 
-    .venv/bin/python -m benchmarks.local [--state DIR]
+    .venv/bin/python -m benchmarks.local [--state DIR] [--keep]
 
 Runs the whole pipeline into a new state directory (the local environment must be down: the ports
 are the same), then again, then previews a flag edit and a source edit. The tools are installed
@@ -36,14 +36,20 @@ def main() -> None:
     parser.add_argument(
         "--state", type=Path, help="state directory to use (default: a new one, removed at the end)"
     )
-    given: Path | None = parser.parse_args().state
+    parser.add_argument("--keep", action="store_true", help="leave the environment up at the end")
+    arguments = parser.parse_args()
+    given: Path | None = arguments.state
     directory = given or Path(tempfile.mkdtemp(prefix=".bench-", dir=ROOT))
+    state = StateDirectory(directory.resolve())
+    if (state.path / "backend").exists():
+        parser.error(f"--state {directory}: holds an environment already; the first up must be one")
     try:
-        print(json.dumps(measure(StateDirectory(directory.resolve()))))
+        print(json.dumps(measure(state)))
     finally:
-        _run(["down", ENVIRONMENT, "--all"], StateDirectory(directory.resolve()))
-        if given is None:
-            shutil.rmtree(directory)
+        if not arguments.keep:
+            _run(["down", ENVIRONMENT, "--all"], state)
+            if given is None:
+                shutil.rmtree(directory)
 
 
 def measure(state: StateDirectory) -> dict[str, float | int]:
