@@ -167,7 +167,8 @@ def _next_steps(
     project: Project, domains: list[DomainStack], contract: EnvironmentContract
 ) -> list[str]:
     asks = [
-        f".venv/bin/pipeline ask --domain {stack.domain.name} {shlex.quote(question)}"
+        f".venv/bin/pipeline ask --domain {stack.domain.name} "
+        f"--max-tokens {stack.domain.gate.domain_test.max_tokens} {shlex.quote(question)}"
         for stack in domains
         if (question := _held_out_question(project, stack))
     ]
