@@ -135,9 +135,14 @@ class _Server(BaseHTTPRequestHandler):
         pass
 
 
+class _ManyClients(ThreadingHTTPServer):
+    # Sixteen connections arrive at once; the default of five waiting ones resets some of them.
+    request_queue_size = 64
+
+
 @pytest.fixture
 def server():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Server)
+    server = _ManyClients(("127.0.0.1", 0), _Server)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/v1"
     server.shutdown()
