@@ -102,7 +102,8 @@ def _updates(stack: EnvironmentStack, project: Project) -> int:
     config = project.load(stack.name)[1]
     engine_stack = open_stack(stack.name, program=program, config=config, state=project.state)
     summary = engine_stack.preview(refresh=True).change_summary
-    return sum(count for kind, count in summary.items() if kind is not auto.OpType.SAME)
+    # The keys are plain texts, whatever their type says.
+    return sum(count for kind, count in summary.items() if auto.OpType(kind) != auto.OpType.SAME)
 
 
 def _run(arguments: list[str], state: StateDirectory) -> str:
