@@ -39,11 +39,13 @@ def main() -> None:
             "another `pipeline` or `pulumi` works on this stack right now: wait for it to end. "
             "(Of a process on this machine that is gone, the lock is removed by itself.)",
         )
-    except KeyboardInterrupt:
-        console.print(
-            "stopped. Jobs that were submitted go on; run the same command again to continue."
-        )
-        sys.exit(INTERRUPTED)
+    except SystemExit as ended:
+        # Typer ends an interrupted command with this status and without a word.
+        if ended.code == INTERRUPTED:
+            console.print(
+                "stopped. Jobs that were submitted go on; run the same command again to continue."
+            )
+        raise
 
 
 def _fail(console: Console, message: str) -> None:
