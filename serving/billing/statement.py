@@ -1,0 +1,106 @@
+"""A month's statement: one invoice for each customer, and what belongs to nobody. No I/O."""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal
+
+from serving.billing.usage import NO_COUNTS, Attention, Counts, Orphan, PriceClass
+
+LineKind = Literal[
+    "tokens", "gpu_time", "training", "evaluation", "flat_fee", "free_tier", "minimum", "credit"
+]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of an invoice; amounts are exact and negative for what is given back."""
+
+    kind: LineKind
+    customer: str
+    amount: Decimal
+    month: str
+    """`YYYY-MM` of the use; an earlier one than the statement's for what arrived late."""
+    domain: str | None = None
+    served_model: str | None = None
+    version: str | None = None
+    pool: str | None = None
+    experiment: str | None = None
+    price_from: dt.date | None = None
+    """First day of the prices that the line was made with."""
+    counts: Counts = NO_COUNTS
+    input_amount: Decimal = Decimal(0)
+    """For `tokens`: what the input tokens outside the prefix cache cost; the three add up."""
+    cached_amount: Decimal = Decimal(0)
+    output_amount: Decimal = Decimal(0)
+    gpu_ms: int = 0
+    gpu_type: str | None = None
+    price_class: PriceClass | None = None
+    reference: str | None = None
+    """Run id, credit note id or the like."""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Invoice:
+    """What one customer owes for a month."""
+
+    customer: str
+    lines: tuple[Line, ...]
+    cost: Decimal
+    """Exact sum of the lines."""
+    due: Decimal
+    """The same, rounded once to 0.01, half to even."""
+    counts: Counts
+    gpu_ms: int
+    pool_requests: Mapping[str, int]
+    all_llm_amount: Decimal | None
+    """What the same requests would have cost in pool `llm`; None where it has no prices."""
+    saved: Decimal | None
+    """`all_llm_amount` less what the tokens did cost, wasted ones included."""
+
+
+@dataclass(frozen=True)
+class PlatformLine:
+    """GPU time that no customer used."""
+
+    kind: Literal["idle", "unmeasured"]
+    pool: str
+    gpu_type: str
+    price_class: PriceClass
+    gpu_ms: int
+    amount: Decimal
+
+
+@dataclass(frozen=True)
+class DayTotal:
+    """One day of one customer and pool, for charts."""
+
+    day: dt.date
+    customer: str
+    pool: str
+    counts: Counts
+    gpu_ms: int
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One UTC month of an environment."""
+
+    month: str
+    environment: str
+    currency: str
+    closed: bool
+    invoices: tuple[Invoice, ...]
+    platform: tuple[PlatformLine, ...]
+    days: tuple[DayTotal, ...]
+    orphans: tuple[Orphan, ...]
+    attention: tuple[Attention, ...]
+    total_due: Decimal
+    """Sum of what the customers owe."""
+    price_digest: str
+    parts: Mapping[str, str]
+    """Digest of each day part, by ISO day."""
+    previous: str | None
+    """Digest of the month closed before this one."""

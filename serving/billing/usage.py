@@ -1,0 +1,126 @@
+"""What was used, as billing sees it: rows of day parts, pod intervals, runs. No I/O."""
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Final, Literal
+
+PriceClass = Literal["spot", "on-demand"]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Sums over requests. Tokens of failed and unmeasured requests are in none of them."""
+
+    requests: int = 0
+    failed: int = 0
+    """Requests that ended with a status of 500 or more."""
+    unmeasured: int = 0
+    """Other requests whose tokens the model server never reported."""
+    input_tokens: int = 0
+    """All input tokens, those from the prefix cache included."""
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    wasted_input_tokens: int = 0
+    """Tokens of answers by `slm` that the cascade threw away; in none of the sums above."""
+    wasted_cached_tokens: int = 0
+    wasted_output_tokens: int = 0
+
+
+NO_COUNTS: Final = Counts()
+
+
+@dataclass(frozen=True)
+class UsageRow:
+    """One day of one customer, domain, adapter, pool and experiment arm."""
+
+    day: dt.date
+    customer: str
+    domain: str
+    served_model: str
+    version: str | None
+    pool: str
+    experiment: str | None
+    counts: Counts
+
+
+@dataclass(frozen=True)
+class GpuRow:
+    """GPU time of one day on one pod."""
+
+    day: dt.date
+    pod: str
+    pool: str
+    gpu_type: str
+    price_class: PriceClass
+    kind: Literal["used", "idle", "unmeasured"]
+    customer: str | None
+    domain: str | None
+    served_model: str | None
+    gpu_ms: int
+
+
+@dataclass(frozen=True)
+class PodInterval:
+    """Time in which a pod held GPUs, as the cluster reports it."""
+
+    pod: str
+    pool: str
+    gpu_type: str
+    gpus: int
+    price_class: PriceClass
+    started: dt.datetime
+    ended: dt.datetime
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """GPU time of a training or evaluation job."""
+
+    day: dt.date
+    run_id: str
+    kind: Literal["training", "evaluation"]
+    customer: str
+    domain: str
+    gpu_type: str
+    price_class: PriceClass
+    gpu_ms: int
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Something that keeps requests out of the invoices, or makes a sum doubtful."""
+
+    kind: str
+    """Stable name, such as `unknown-customer`, `invalid-tokens`, `clock`, `lost-volume`,
+    `unreadable-file`, `foreign-adapter`, `duplicate-id`."""
+    where: str
+    """File, customer, writer or day that it was found in."""
+    detail: str
+    """What it is and what to do."""
+    requests: int = 0
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """A request that was admitted and has no end; its tokens are unknown and not billed."""
+
+    request_id: str
+    admitted: dt.datetime
+    customer: str
+    domain: str
+    served_model: str
+    pool: str
+    writer: str
+
+
+@dataclass(frozen=True)
+class DayPart:
+    """One UTC day, de-duplicated and summed."""
+
+    day: dt.date
+    digest: str
+    """`sha256:…` over the part's inputs and what was made of them."""
+    usage: tuple[UsageRow, ...]
+    gpu: tuple[GpuRow, ...]
+    orphans: tuple[Orphan, ...]
+    attention: tuple[Attention, ...]

@@ -1,0 +1,1 @@
+"""The warehouse: what routers, clusters and jobs reported, as files that billing reads."""
