@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -14,6 +15,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
+_HOST = "127.0.0.1"
+_FIRST_PORT = 20_000
+_OUTGOING_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
+
 
 def python(environment: str) -> str:
     """The interpreter of one of the project's environments, such as `.venv-serving`."""
@@ -21,10 +26,18 @@ def python(environment: str) -> str:
 
 
 def free_port() -> int:
-    """A port on 127.0.0.1 that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port on 127.0.0.1 that nothing listens on.
+
+    Not one that the system gives to outgoing connections: any of those could take it before the
+    caller's server does.
+    """
+    first_outgoing = int(_OUTGOING_PORTS.read_text().split()[0])
+    for _ in range(100):
+        port = random.randrange(_FIRST_PORT, first_outgoing)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((_HOST, port))
+            return port
+    raise OSError(f"no free port on {_HOST} between {_FIRST_PORT} and {first_outgoing}")
 
 
 def say(message: str) -> None:

@@ -1,7 +1,6 @@
 """An edge on free ports, and a stand-in for the router."""
 
 import json
-import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,15 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.processes import free_port
 from serving.edge.config import EdgeConfig
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import pulumi
 import pytest
 from pulumi import automation as auto
 
+from benchmarks.processes import free_port
 from stacks.engine import open_stack
 from stacks.paths import ROOT, StateDirectory
 from substrates.local.substrate import LocalSubstrate
@@ -22,19 +23,13 @@ from substrates.workload import Health, Service
 pytestmark = pytest.mark.engine
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Environment:
     """Two HTTP servers, `one` and `two`."""
 
     def __init__(self, directory: Path) -> None:
         self.state = StateDirectory(directory)
         self.home = self.state.home("test")
-        self.ports = {"one": _free_port(), "two": _free_port()}
+        self.ports = {"one": free_port(), "two": free_port()}
         self.flags = {"one": "a", "two": "a"}
         self.supervisor = Supervisor(self.home)
         self.stack = open_stack("test", program=self.program, config={}, state=self.state)

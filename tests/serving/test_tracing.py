@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -21,6 +20,7 @@ from stand_in_vllm import StandInVllm
 from test_router_resolves import live
 from world import RequestPath, World, running_router, running_sync, serving, until
 
+from benchmarks.processes import free_port
 from serving.tracing.config import TracingConfig
 from serving.tracing.trace import InferenceTrace, attributes
 from serving.tracing.tracer import Tracer
@@ -132,9 +132,7 @@ def test_nobody_there_drops_and_counts_and_never_waits() -> None:
 @pytest.fixture
 def mlflow_url(tmp_path: Path) -> Iterator[str]:
     assert MLFLOW.exists(), "no .venv-mlflow: run `make setup`"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [
             str(MLFLOW), "server", "--backend-store-uri", f"sqlite:///{tmp_path}/mlflow.db",
