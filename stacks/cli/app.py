@@ -1,6 +1,10 @@
 """`pipeline`: bring stacks up and down, look at them, ask them, approve and roll back releases."""
 
+import signal
 import sys
+import threading
+import warnings
+from types import FrameType
 
 import typer
 from pulumi import automation as auto
@@ -29,6 +33,8 @@ INTERRUPTED = 130
 def main() -> None:
     """Run the command; every expected failure is one message on stderr and exit status 1."""
     console = Console(stderr=True)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         app(standalone_mode=True)
     except (ConfigError, RegistryError, ReleaseError, SupervisorError) as error:
@@ -46,6 +52,13 @@ def main() -> None:
                 "stopped. Jobs that were submitted go on; run the same command again to continue."
             )
         raise
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """As by default, but the threads that read the engine's output end without their tracebacks."""
+    threading.excepthook = lambda _: None
+    warnings.simplefilter("ignore")
+    signal.default_int_handler(number, frame)
 
 
 def _fail(console: Console, message: str) -> None:

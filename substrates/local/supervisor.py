@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import secrets
 import subprocess
 import sys
 import time
@@ -46,6 +47,7 @@ files={home}/supervisor/programs/*.conf
 """
 
 _PROGRAM = """\
+; start {token}
 [program:{name}]
 command={python} {launcher} {spec}
 autostart={autostart}
@@ -102,7 +104,7 @@ class Supervisor:
         except (OSError, xmlrpc.client.Fault, xmlrpc.client.ProtocolError):
             return False
 
-    def start(self, name: str, *, spec: Path, restart: bool, stop_timeout_s: int) -> None:
+    def start(self, name: str, *, spec: Path, restart: bool, stop_timeout_s: int) -> str:
         """Add or replace a program and start it.
 
         Args:
@@ -110,12 +112,17 @@ class Supervisor:
             spec: What launch.py runs.
             restart: Start it again whenever it ends, and with the daemon.
             stop_timeout_s: Seconds between SIGTERM and SIGKILL.
+
+        Returns:
+            A token of this start, for `remove`.
         """
         self.ensure_running()
+        token = secrets.token_hex(8)
         with self._locked():
             self._remove(name)
             self._program_file(name).write_text(
                 _PROGRAM.format(
+                    token=token,
                     name=name,
                     python=sys.executable,
                     launcher=Path(__file__).with_name("launch.py"),
@@ -134,10 +141,17 @@ class Supervisor:
             self._rpc().addProcessGroup(name)
             if not restart:
                 self._rpc().startProcess(name, False)  # noqa: FBT003  positional in the API
+        return token
 
-    def remove(self, name: str) -> None:
-        """Stop a program and forget it; its log stays. No error when there is none."""
+    def remove(self, name: str, *, token: str | None = None) -> None:
+        """Stop a program and forget it; its log stays. No error when there is none.
+
+        With a token, only when nothing has started the program again since that start: an
+        interrupted `up` may still be cleaning up while the next one runs.
+        """
         with self._locked():
+            if token is not None and not self._is_of(name, token):
+                return
             self._program_file(name).unlink(missing_ok=True)
             if self.alive():
                 self._remove(name)
@@ -203,6 +217,12 @@ class Supervisor:
             self._rpc().stopProcess(name)
         with _ignored(_BAD_NAME):
             self._rpc().removeProcessGroup(name)
+
+    def _is_of(self, name: str, token: str) -> bool:
+        try:
+            return self._program_file(name).read_text().startswith(f"; start {token}\n")
+        except FileNotFoundError:
+            return False
 
     def _program_file(self, name: str) -> Path:
         return self._directory / "programs" / f"{name}.conf"

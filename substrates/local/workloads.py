@@ -55,7 +55,7 @@ class Workloads:
         self._supervisor.remove(spec.name)
         self._refuse_taken_ports(spec)
         self._write(spec)
-        self._supervisor.start(
+        token = self._supervisor.start(
             spec.name,
             spec=self._spec_file(spec.name),
             restart=True,
@@ -64,7 +64,7 @@ class Workloads:
         try:
             self._wait_healthy(spec)
         except BaseException:
-            self._supervisor.remove(spec.name)
+            self._supervisor.remove(spec.name, token=token)
             raise
 
     def start_job(self, spec: Spec, *, wait_s: float | None) -> None:

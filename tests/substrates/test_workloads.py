@@ -1,5 +1,6 @@
 """Jobs under the real supervisor, without the engine."""
 
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -33,6 +34,21 @@ def _job(home: Path, script: str) -> Spec:
         health_timeout_s=0,
         stop_timeout_s=5,
     )
+
+
+def test_cleaning_up_an_earlier_start_leaves_the_later_one_alone(home: Path) -> None:
+    supervisor, spec = Supervisor(home), home / "spec.json"
+    spec.write_text(json.dumps({"command": ["/bin/sleep", "60"], "cwd": "/", "environment": {}}))
+
+    def start() -> str:
+        return supervisor.start("service", spec=spec, restart=True, stop_timeout_s=5)
+
+    earlier = start()
+    later = start()
+    supervisor.remove("service", token=earlier)
+    assert supervisor.info("service") is not None
+    supervisor.remove("service", token=later)
+    assert supervisor.info("service") is None
 
 
 @pytest.mark.parametrize("status", [0, 3])
