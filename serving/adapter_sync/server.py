@@ -11,6 +11,7 @@ from aiohttp import web
 from registry.store import open_store
 from serving.adapter_sync.config import AdapterSyncConfig
 from serving.adapter_sync.files import AdapterFiles
+from serving.adapter_sync.metrics import render
 from serving.adapter_sync.registry_view import RegistryView
 from serving.adapter_sync.sync import AdapterSync
 from serving.adapter_sync.vllm import VllmServer
@@ -60,7 +61,7 @@ def build(config: AdapterSyncConfig, session: aiohttp.ClientSession) -> AdapterS
 
 
 def application(sync: AdapterSync) -> web.Application:
-    """GET /healthz and GET /status (see PodStatus)."""
+    """GET /healthz, GET /status (see PodStatus) and GET /metrics."""
 
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -69,7 +70,12 @@ def application(sync: AdapterSync) -> web.Application:
         body = sync.status().model_dump_json()
         return web.Response(text=body, content_type="application/json")
 
+    async def metrics(_: web.Request) -> web.Response:
+        body = render(sync.status())
+        return web.Response(body=body, content_type="text/plain", charset="utf-8")
+
     app = web.Application()
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/status", status)
+    app.router.add_get("/metrics", metrics)
     return app

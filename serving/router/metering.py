@@ -103,16 +103,23 @@ class Meter:
         return exchange.finished
 
     def _count(self, exchange: Exchange, ended: float) -> None:
-        target, metrics = exchange.target, self._metrics
-        domain = exchange.tenant.domain
-        metrics.requests.labels(domain, target.pool, str(exchange.status)).inc()
-        metrics.latency.labels(target.pool).observe(ended - exchange.started)
+        metrics, usage = self._metrics, exchange.usage
+        served = (exchange.target.pool, exchange.target.served_model)
+        labels = (exchange.tenant.customer, exchange.tenant.domain, *served)
+        metrics.requests.labels(*labels, str(exchange.status)).inc()
+        metrics.latency.labels(*served).observe(ended - exchange.started)
         if exchange.first_byte is not None:
-            metrics.ttft.labels(target.pool).observe(exchange.first_byte - exchange.started)
-        if exchange.usage is not None:
-            labels = (domain, target.served_model)
-            metrics.tokens.labels(*labels, "input").inc(exchange.usage.input_tokens)
-            metrics.tokens.labels(*labels, "output").inc(exchange.usage.output_tokens)
+            metrics.ttft.labels(*served).observe(exchange.first_byte - exchange.started)
+        if usage is not None:
+            for kind, tokens in _tokens_by_kind(usage).items():
+                metrics.tokens.labels(*labels, kind).inc(tokens)
+
+
+def _tokens_by_kind(usage: Usage) -> dict[str, int]:
+    """Disjoint counts. A counter cannot fall: a count below zero is for the ledger to show."""
+    total, output = max(usage.input_tokens, 0), max(usage.output_tokens, 0)
+    cached = min(max(usage.cached_tokens or 0, 0), total)
+    return {"input": total - cached, "cached_input": cached, "output": output}
 
 
 def _event(exchange: Exchange, ended: float) -> Event:

@@ -14,26 +14,27 @@ class RouterMetrics:
         self.requests = Counter(
             "router_requests",
             "Requests that ended, refused ones included.",
-            ["domain", "pool", "status"],
+            # Adapters are named by the registry, never by a client: releases bound their number.
+            ["customer", "domain", "pool", "served_model", "status"],
             registry=self._registry,
         )
         self.tokens = Counter(
             "router_tokens",
-            "Tokens that model servers reported.",
-            ["domain", "served_model", "kind"],
+            "Tokens that model servers reported; kinds as in the price table, so that they add up.",
+            ["customer", "domain", "pool", "served_model", "kind"],
             registry=self._registry,
         )
         self.latency = Histogram(
             "router_request_seconds",
             "Admission to the end of the response.",
-            ["pool"],
+            ["pool", "served_model"],
             buckets=_SECONDS,
             registry=self._registry,
         )
         self.ttft = Histogram(
             "router_time_to_first_byte_seconds",
             "Admission to the first byte of the answer.",
-            ["pool"],
+            ["pool", "served_model"],
             buckets=_SECONDS,
             registry=self._registry,
         )
@@ -53,6 +54,11 @@ class RouterMetrics:
             "router_ledger_commit_seconds",
             "One write and sync of the ledger.",
             buckets=_SYNC_SECONDS,
+            registry=self._registry,
+        )
+        self.ledger_healthy = Gauge(
+            "router_ledger_healthy",
+            "1 when the last write of the ledger reached the disk, else 0.",
             registry=self._registry,
         )
         self.traces_dropped = Counter(

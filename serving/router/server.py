@@ -126,7 +126,7 @@ class Router:
             refusal = error.refusal
         except web.HTTPException as error:
             refusal = Refusal(error.status, "no_such_route", f"{request.method} {request.path}")
-        self._metrics.requests.labels("", "", str(refusal.status)).inc()
+        self._metrics.requests.labels("", "", "", "", str(refusal.status)).inc()
         return _json(refusal.body(), status=refusal.status, headers=refusal.headers)
 
     async def _inference(self, request: web.Request) -> web.StreamResponse:
@@ -213,6 +213,7 @@ async def start(config: RouterConfig, stack: contextlib.AsyncExitStack) -> tuple
         tracer = Tracer(config.tracing, on_dropped=metrics.traces_dropped.inc)
         stack.push_async_callback(asyncio.to_thread, tracer.close)
     ledger = LedgerWriter(config.ledger_dir, on_commit=metrics.committed)
+    metrics.ledger_healthy.set_function(lambda: float(ledger.healthy))
     stack.push_async_callback(ledger.close)
     if ledger.repaired_bytes:
         _log.warning("cut %d torn bytes off the ledger's end", ledger.repaired_bytes)
