@@ -1,0 +1,120 @@
+"""Runs a program against Pulumi's mocks and says what it declared.
+
+Unlike the engine, the mocks check nothing against a provider and know no state; object names that
+Kubernetes would complete are completed here with a fixed suffix.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pulumi
+from pulumi.runtime import mocks, set_mocks
+from pulumi.runtime.settings import reset_options
+
+COMPONENT = "pipeline:"
+KUBERNETES = "kubernetes:"
+_SUFFIX = "-0a1b2c3d"
+
+
+@dataclass(frozen=True)
+class Declared:
+    """One resource."""
+
+    type: str
+    name: str
+    inputs: Mapping[str, Any]
+    provider: str
+    parent: str
+    """Type of the parent."""
+
+
+@dataclass
+class Program:
+    """What a program declared."""
+
+    resources: list[Declared] = field(default_factory=list)
+    outputs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Registered outputs of each component, by its type and name."""
+
+    def of_type(self, type_: str) -> list[Declared]:
+        """Every resource of a type."""
+        return [each for each in self.resources if each.type == type_]
+
+    def one(self, type_: str, name: str) -> Declared:
+        """The resource of a type and name."""
+        (found,) = (each for each in self.of_type(type_) if each.name == name)
+        return found
+
+    def counts(self) -> Counter[str]:
+        """How many of each type."""
+        return Counter(each.type for each in self.resources)
+
+    def objects(self) -> Iterator[Declared]:
+        """Every Kubernetes object."""
+        for each in self.resources:
+            if each.type.startswith(KUBERNETES):
+                yield each
+
+
+class _Mocks(mocks.Mocks):
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], None]:
+        raise AssertionError(f"{args.token} asks a provider: components do not")
+
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
+        outputs = dict(args.inputs)
+        if args.typ.startswith(KUBERNETES):
+            metadata = dict(outputs.get("metadata") or {})
+            outputs["metadata"] = {"name": f"{args.name}{_SUFFIX}", **metadata}
+        return f"{args.name}-id", outputs
+
+
+class _Monitor(mocks.MockMonitor):
+    """Also keeps what the mocks are not told: parents and registered outputs."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__(_Mocks())
+        self._program = program
+
+    def RegisterResource(self, request: Any) -> Any:  # noqa: N802  as the base class
+        answer = super().RegisterResource(request)
+        if request.type != "pulumi:pulumi:Stack" and not request.type.startswith("pulumi:provid"):
+            declared = Declared(
+                type=request.type,
+                name=request.name,
+                inputs=pulumi.runtime.rpc.deserialize_properties(request.object),
+                provider=request.provider,
+                parent=request.parent.split("::")[2].rsplit("$", 1)[-1],
+            )
+            self._program.resources.append(declared)
+        return answer
+
+    def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802
+        _, _, types, name = request.urn.split("::")
+        outputs = pulumi.runtime.rpc.deserialize_properties(request.outputs)
+        self._program.outputs[f"{types.rsplit('$', 1)[-1]}::{name}"] = outputs
+        return super().RegisterResourceOutputs(request)
+
+
+def declare(build: Callable[[], object]) -> Program:
+    """Run a program to its end."""
+    program = Program()
+    with _mocked(program):
+
+        def run() -> None:
+            build()
+
+        pulumi.runtime.test(run)()
+    return program
+
+
+@contextmanager
+def _mocked(program: Program) -> Iterator[None]:
+    set_mocks(_Mocks(), project="pipeline", stack="prod", preview=False, monitor=_Monitor(program))
+    try:
+        yield
+    finally:
+        # What is left behind would leak into the next test.
+        reset_options()
