@@ -55,7 +55,7 @@ _ROUTER = (
         expr="router_ledger_healthy == 0",
         wait="1m",
         severity="critical",
-        summary="The ledger of {{ $labels.pod }}{{ $labels.instance }} does not reach the disk",
+        summary="The ledger of {{ or $labels.pod $labels.instance }} does not reach the disk",
         description=(
             "The router's last ledger write failed. It refuses requests rather than serve what "
             "cannot be billed, so its customers get errors."
@@ -69,7 +69,7 @@ _ROUTER = (
         ),
         wait="10m",
         severity="warning",
-        summary="{{ $labels.pod }}{{ $labels.instance }}: a commit of the ledger is slow",
+        summary="{{ or $labels.pod $labels.instance }}: a commit of the ledger is slow",
         description=(
             "One commit in a hundred takes over 100 ms. The last byte of every answer waits for "
             "its commit, so customers see the delay."
@@ -94,7 +94,7 @@ _MODEL_SERVERS = (
         expr="avg_over_time(vllm:kv_cache_usage_perc[10m]) > 0.95",
         wait="10m",
         severity="warning",
-        summary="KV cache of {{ $labels.pod }}{{ $labels.instance }} is full",
+        summary="KV cache of {{ or $labels.pod $labels.instance }} is full",
         description=(
             "The KV cache was over 95 % full for ten minutes: requests wait, or are preempted and "
             "computed again, and the prefix cache loses its blocks."
@@ -105,7 +105,7 @@ _MODEL_SERVERS = (
         expr="adapter_sync_model_server_up == 0",
         wait="5m",
         severity="critical",
-        summary="The model server of {{ $labels.pod }}{{ $labels.instance }} does not answer",
+        summary="The model server of {{ or $labels.pod $labels.instance }} does not answer",
         description="adapter-sync gets no answer from the model server in its pod.",
     ),
     AlertRule(
@@ -115,7 +115,7 @@ _MODEL_SERVERS = (
         severity="critical",
         summary=(
             "{{ $labels.served_model }} is {{ $labels.state }} on"
-            " {{ $labels.pod }}{{ $labels.instance }}"
+            " {{ or $labels.pod $labels.instance }}"
         ),
         description=(
             "The registry wants this adapter on this server and it has not been loaded for ten "

@@ -103,7 +103,7 @@ def _add_billing(billing: BillingHealth, registry: CollectorRegistry) -> None:
     ).set(billing.orphans)
     attention = Gauge(
         "pipeline_billing_attention",
-        "Findings in the open months that wait for a person.",
+        "Findings in the day parts of open months that wait for a person.",
         ["kind"],
         registry=registry,
     )
