@@ -33,7 +33,7 @@ class BillingJobsArgs:
     provider: kubernetes.Provider
     namespace: str
     image: str
-    """Image of the serving environment, by digest."""
+    """Image of the infrastructure environment, which bills, by digest."""
     billing: str
     """JSON of `serving.billing.config.BillingConfig`; it finds the prices at `PRICES_FILE`."""
     prices: str
