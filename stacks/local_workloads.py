@@ -9,7 +9,7 @@ from serving.adapter_sync.config import AdapterSyncConfig
 from serving.edge.config import Address, EdgeConfig
 from serving.router.config import PoolConfig, RouterConfig
 from serving.settings import Listen
-from serving.tracing.config import TracingConfig
+from serving.tracing.config import MlflowTarget, TracingConfig
 from stacks.config.environment import EnvironmentConfig
 from stacks.contract import EnvironmentContract, PoolContract
 from stacks.paths import ROOT, StateDirectory
@@ -199,9 +199,7 @@ class LocalWorkloads:
             evaluation_public_key=self._key("evaluation.pub"),
             ledger_dir=Path(self.substrate.data("ledger")),
             tracing=TracingConfig(
-                otlp_endpoint=f"{_url(ports.mlflow)}/v1/traces",
-                mlflow_url=_url(ports.mlflow),
-                environment=self.config.name,
+                target=MlflowTarget(url=_url(ports.mlflow)), environment=self.config.name
             ),
         )
         return self._python_service("router", "serving.router", config, ports.router)

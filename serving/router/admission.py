@@ -14,9 +14,10 @@ from aiohttp import web
 from serving.router.body import ParsedBody, parse
 from serving.router.config import Limits
 from serving.router.errors import Refusal, RefusedError
-from serving.router.metering import MAX_CAPTURED_BYTES, Exchange
+from serving.router.metering import Exchange
 from serving.router.resolution import DomainReleases, PoolAliases, resolve
 from serving.router.tenancy import Caller, TenantDirectory, authorize
+from serving.tracing.content import MAX_CAPTURED_BYTES
 
 _EDGE_ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
 

@@ -1,24 +1,22 @@
 """What is recorded of a request: intent, event, metrics and trace."""
 
 import asyncio
-import hashlib
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
+from registry.names import PoolName
 from serving.ledger import Event, Intent, LedgerWriter
-from serving.router.content import answer_text, prompt_text
 from serving.router.metrics import RouterMetrics
 from serving.router.resolution import Serving
 from serving.router.sse import Usage
 from serving.router.tenancy import TenancyRecord
-from serving.tracing.trace import InferenceTrace
+from serving.tracing.content import MAX_CAPTURED_BYTES
+from serving.tracing.trace import InferenceTrace, Labels
 
 CLIENT_CLOSED: Final = 499
-
-MAX_CAPTURED_BYTES: Final = 256 * 1024
-"""Prompts and answers over this are not, or not wholly, in traces."""
 
 
 class TraceSink(Protocol):
@@ -63,11 +61,17 @@ class Meter:
     """Writes down every admitted request exactly once."""
 
     def __init__(
-        self, ledger: LedgerWriter, metrics: RouterMetrics, tracer: TraceSink | None
+        self,
+        ledger: LedgerWriter,
+        metrics: RouterMetrics,
+        tracer: TraceSink | None,
+        *,
+        base_models: Mapping[PoolName, str],
     ) -> None:
         self._ledger = ledger
         self._metrics = metrics
         self._tracer = tracer
+        self._base_models = base_models
 
     def admit(self, exchange: Exchange) -> "asyncio.Future[None]":
         """Write the intent; nothing goes to the client before the future is done.
@@ -99,7 +103,8 @@ class Meter:
         exchange.finished = self._ledger.append(_event(exchange, ended))
         self._count(exchange, ended)
         if self._tracer is not None:
-            self._tracer.record(_trace(exchange))
+            base_model = self._base_models[exchange.target.pool]
+            self._tracer.record(_trace(exchange, ended, base_model))
         return exchange.finished
 
     def _count(self, exchange: Exchange, ended: float) -> None:
@@ -145,52 +150,46 @@ def _event(exchange: Exchange, ended: float) -> Event:
     )
 
 
-def _trace(exchange: Exchange) -> InferenceTrace:
+def _trace(exchange: Exchange, ended: float, base_model: str) -> InferenceTrace:
     usage = exchange.usage
     first = exchange.first_byte
-    target = exchange.target
-    prompt, answer = _content(exchange)
+    started_ns = exchange.started_ns
     return InferenceTrace(
         request_id=exchange.request_id,
         edge_request_id=exchange.edge_request_id,
-        started_ns=exchange.started_ns,
-        first_byte_ns=(
-            None if first is None else exchange.started_ns + int((first - exchange.started) * 1e9)
-        ),
-        ended_ns=exchange.started_ns + int((time.monotonic() - exchange.started) * 1e9),
-        operation=exchange.operation,
-        domain=exchange.tenant.domain,
-        customer=exchange.tenant.customer,
-        version=str(target.version),
-        served_model=target.served_model,
+        labels=_labels(exchange, base_model),
         requested_model=exchange.requested_model,
-        pool=target.pool,
-        stream=exchange.stream,
+        started_ns=started_ns,
+        first_byte_ns=(
+            None if first is None else started_ns + int((first - exchange.started) * 1e9)
+        ),
+        ended_ns=started_ns + int((ended - exchange.started) * 1e9),
         status=exchange.status,
         input_tokens=None if usage is None else usage.input_tokens,
         output_tokens=None if usage is None else usage.output_tokens,
         cached_tokens=None if usage is None else usage.cached_tokens,
         error=exchange.error,
         attempts=exchange.attempts,
-        input_text=prompt,
-        output_text=answer,
+        capture=exchange.tenant.content_capture,
+        prompt=exchange.prompt,
+        answer=bytes(exchange.answer),
     )
 
 
-def _content(exchange: Exchange) -> tuple[str | None, str | None]:
-    """Prompt and answer as the domain's policy lets a trace show them."""
-    capture = exchange.tenant.content_capture
-    if capture == "off":
-        return None, None
-    prompt = prompt_text(exchange.prompt)
-    answer = answer_text(bytes(exchange.answer), stream=exchange.stream)
-    if capture == "on":
-        return prompt, answer
-    return _hashed(prompt), _hashed(answer)
-
-
-def _hashed(text: str) -> str:
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+def _labels(exchange: Exchange, base_model: str) -> Labels:
+    target = exchange.target
+    return Labels(
+        customer=exchange.tenant.customer,
+        domain=exchange.tenant.domain,
+        version=str(target.version),
+        served_model=target.served_model,
+        base_model=base_model,
+        adapter=target.digest is not None,
+        pool=target.pool,
+        operation=exchange.operation,
+        stream=exchange.stream,
+        decision=exchange.tenant.routing.mode,
+    )
 
 
 def _now() -> str:

@@ -63,7 +63,13 @@ class RouterMetrics:
         )
         self.traces_dropped = Counter(
             "router_traces_dropped",
-            "Traces that were lost, because the queue was full or the receiver refused them.",
+            "Traces that were lost, by reason.",
+            ["reason"],
+            registry=self._registry,
+        )
+        self.trace_contents_withheld = Counter(
+            "router_trace_contents_withheld",
+            "Traces that went without their content, because it could not be redacted.",
             registry=self._registry,
         )
 
@@ -71,6 +77,10 @@ class RouterMetrics:
         """Count one commit of the ledger."""
         self.ledger_records.inc(records)
         self.ledger_commit.observe(seconds)
+
+    def dropped_traces(self, reason: str, traces: int) -> None:
+        """Count traces that were lost."""
+        self.traces_dropped.labels(reason).inc(traces)
 
     def render(self) -> bytes:
         """The exposition text."""

@@ -61,7 +61,12 @@ class Router:
         )
         self._relay = Relay(
             Upstream(session, connect_timeout_s=limits.connect_timeout_s),
-            Meter(ledger, metrics, tracer),
+            Meter(
+                ledger,
+                metrics,
+                tracer,
+                base_models={pool: settings.served_base for pool, settings in config.pools.items()},
+            ),
             request_timeout_s=limits.request_timeout_s,
             on_retry=lambda pool: metrics.retries.labels(pool).inc(),
         )
@@ -182,6 +187,7 @@ async def serve(config: RouterConfig) -> None:
     """Run until SIGTERM or SIGINT, then finish what is in flight.
 
     Raises:
+        SettingsError: A secret of the tracing configuration is missing.
         LedgerError: The ledger cannot be written.
         OSError: The port is taken.
     """
@@ -200,7 +206,13 @@ async def serve(config: RouterConfig) -> None:
 
 
 async def start(config: RouterConfig, stack: contextlib.AsyncExitStack) -> tuple[Router, str]:
-    """Bring everything up; the stack takes it down in reverse order. Also gives the URL."""
+    """Bring everything up; the stack takes it down in reverse order. Also gives the URL.
+
+    Raises:
+        SettingsError: A secret of the tracing configuration is missing.
+        LedgerError: The ledger cannot be written.
+        OSError: The port is taken.
+    """
     metrics = RouterMetrics()
     session = await stack.enter_async_context(
         aiohttp.ClientSession(
@@ -210,7 +222,11 @@ async def start(config: RouterConfig, stack: contextlib.AsyncExitStack) -> tuple
     )
     tracer = None
     if config.tracing is not None:
-        tracer = Tracer(config.tracing, on_dropped=metrics.traces_dropped.inc)
+        tracer = Tracer(
+            config.tracing,
+            on_dropped=metrics.dropped_traces,
+            on_withheld=metrics.trace_contents_withheld.inc,
+        )
         stack.push_async_callback(asyncio.to_thread, tracer.close)
     ledger = LedgerWriter(config.ledger_dir, on_commit=metrics.committed)
     metrics.ledger_healthy.set_function(lambda: float(ledger.healthy))

@@ -1,127 +1,186 @@
-"""Sends traces over OTLP/HTTP from a thread of its own."""
+"""Turns finished requests into spans and sends them, in a thread of its own."""
 
 import logging
-import queue
 import secrets
 import threading
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, Literal
 
-import requests
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExportResult
-from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
-
-from serving.tracing.config import TracingConfig
-from serving.tracing.mlflow_experiment import experiment_id
-from serving.tracing.trace import SPAN_NAME, InferenceTrace, attributes
+from serving.tracing.backlog import Backlog
+from serving.tracing.config import MlflowTarget, TracingConfig
+from serving.tracing.content import as_json, hashed, input_messages, output_messages
+from serving.tracing.otlp import SpanEncoder
+from serving.tracing.redactor import RedactionError, RedactorProcess
+from serving.tracing.sender import Sender
+from serving.tracing.trace import NO_CONTENT, Content, InferenceTrace
 
 _log = logging.getLogger(__name__)
 
-_BATCH: Final = 128
+DropReason = Literal["queue_full", "refused", "unreachable", "closing", "internal_error"]
+
+_BATCH: Final = 512
+_BATCH_BYTES: Final = 3 * 1024 * 1024
+"""Larger requests are what receivers and proxies in front of them refuse."""
 _LINGER_S: Final = 0.5
-_RETRY_S: Final = 5.0
-_EXPORT_TIMEOUT_S: Final = 10.0
+"""How long a trace may wait for others, so that a busy router sends few requests."""
 _CLOSE_TIMEOUT_S: Final = 3.0
 
 
 class Tracer:
-    """A bounded queue in front of an OTLP exporter.
+    """A bounded backlog in front of one receiver.
 
-    `record` never waits. A full queue, and a batch that the receiver does not take within the
-    exporter's own attempts, are dropped and counted.
+    `record` never waits and never fails. Every trace is sent, or counted as dropped with its
+    reason: the backlog was full, the receiver refused it, was not there for too long, or had not
+    taken it when the router closed.
     """
 
-    def __init__(self, config: TracingConfig, *, on_dropped: Callable[[int], None]) -> None:
-        self._config = config
+    def __init__(
+        self,
+        config: TracingConfig,
+        *,
+        on_dropped: Callable[[DropReason, int], None],
+        on_withheld: Callable[[], None],
+    ) -> None:
+        """Start the thread.
+
+        Args:
+            config: Where traces go.
+            on_dropped: Called with a reason and a number of traces.
+            on_withheld: Called for each trace that goes without its content, because redaction
+                failed.
+
+        Raises:
+            SettingsError: A secret that the configuration names is not there.
+        """
         self._on_dropped = on_dropped
-        self._queue: queue.Queue[InferenceTrace] = queue.Queue(config.queue)
-        self._resource = Resource({"service.name": "router"})
+        self._on_withheld = on_withheld
         self._closing = threading.Event()
+        self._sender = Sender(config, self._closing)
+        self._hash_key = (
+            secrets.token_bytes(32) if config.hash_key is None else config.hash_key.read().encode()
+        )
+        self._backlog = Backlog(traces=config.queue, content_bytes=config.queue_content_bytes)
+        self._encoder = SpanEncoder(
+            config.environment, mlflow=isinstance(config.target, MlflowTarget)
+        )
+        self._redactor = RedactorProcess()
+        self._lock = threading.Lock()
+        self._in_hand = 0
+        self._abandoned = False
         self._thread = threading.Thread(target=self._run, name="tracer", daemon=True)
         self._thread.start()
 
     def record(self, trace: InferenceTrace) -> None:
         """Queue a trace, or count it as dropped."""
-        try:
-            self._queue.put_nowait(trace)
-        except queue.Full:
-            self._on_dropped(1)
+        if self._closing.is_set():
+            self._on_dropped("closing", 1)
+        elif not self._backlog.put(trace):
+            self._on_dropped("queue_full", 1)
 
     def close(self) -> None:
-        """Send what is queued, for a few seconds at most."""
+        """Send what is queued, for a few seconds at most; the rest is counted as dropped."""
         self._closing.set()
         self._thread.join(_CLOSE_TIMEOUT_S)
+        with self._lock:
+            self._abandoned = True
+            lost = self._in_hand + len(self._backlog.take(len(self._backlog)))
+        self._redactor.close()
+        if lost:
+            _log.warning("%d traces were not sent before the end", lost)
+            self._on_dropped("closing", lost)
 
     def _run(self) -> None:
-        exporter: OTLPSpanExporter | None = None
-        while not (self._closing.is_set() and self._queue.empty()):
-            if exporter is None:
-                exporter = self._connect()
-                if exporter is None:
-                    if self._closing.wait(_RETRY_S):
-                        return
-                    continue
-            batch = self._take()
-            if batch and not self._export(exporter, batch):
-                # The receiver may have lost the experiment: look it up again.
-                exporter = None
+        closing = False
+        while not closing:
+            closing = self._closing.wait(_LINGER_S)
+            while self._send_a_batch():
+                pass
 
-    def _connect(self) -> OTLPSpanExporter | None:
-        config = self._config
-        headers = {}
-        if config.mlflow_url is not None:
-            try:
-                headers["x-mlflow-experiment-id"] = experiment_id(
-                    config.mlflow_url, config.experiment
-                )
-            except requests.RequestException as error:
-                _log.warning("traces wait for MLflow: %s", error)
-                return None
-        return OTLPSpanExporter(
-            endpoint=config.otlp_endpoint, headers=headers, timeout=_EXPORT_TIMEOUT_S
-        )
+    def _send_a_batch(self) -> bool:
+        """Send what waits, up to one batch; true when another one should follow at once."""
+        with self._lock:
+            if self._abandoned:
+                return False
+            batch = self._backlog.take(_BATCH)
+            self._in_hand = len(batch)
+        for spans in _requests(self._spans(batch)):
+            if not self._deliver(spans):
+                return False
+        return len(batch) == _BATCH or (bool(batch) and self._closing.is_set())
 
-    def _take(self) -> list[InferenceTrace]:
-        """Up to one batch; waits a little for more, so that a busy router sends few requests."""
-        batch: list[InferenceTrace] = []
-        until = time.monotonic() + _LINGER_S
-        while len(batch) < _BATCH:
-            left = until - time.monotonic()
-            if left <= 0 or (self._closing.is_set() and self._queue.empty()):
-                break
-            try:
-                batch.append(self._queue.get(timeout=left))
-            except queue.Empty:
-                break
-        return batch
-
-    def _export(self, exporter: OTLPSpanExporter, batch: list[InferenceTrace]) -> bool:
-        spans = [self._span(trace) for trace in batch]
-        if exporter.export(spans) is SpanExportResult.SUCCESS:
+    def _deliver(self, spans: list[bytes]) -> bool:
+        """False when the router is closing and nobody is there: `close` counts what is left."""
+        try:
+            delivery = self._sender.send(self._encoder.request(spans))
+        except Exception as error:
+            # Whatever it is, the next batch gets its try.
+            _log.warning("traces not sent: %s", type(error).__name__)
+            self._settle("internal_error", len(spans))
             return True
-        _log.warning("%d traces were not taken by %s", len(batch), self._config.otlp_endpoint)
-        self._on_dropped(len(batch))
-        return False
+        if delivery.outcome == "sent":
+            self._settle(None, len(spans) - delivery.rejected)
+            self._settle("refused", delivery.rejected)
+        elif delivery.outcome == "unreachable" and self._closing.is_set():
+            return False
+        else:
+            self._settle(delivery.outcome, len(spans))
+        return True
 
-    def _span(self, trace: InferenceTrace) -> ReadableSpan:
-        failed = trace.status >= 400
-        return ReadableSpan(
-            name=SPAN_NAME,
-            # The request id is the trace id, so that a ledger line leads to its trace.
-            context=SpanContext(
-                trace_id=int(trace.request_id, 16),
-                span_id=secrets.randbits(63) + 1,
-                is_remote=False,
-                trace_flags=TraceFlags(TraceFlags.SAMPLED),
-            ),
-            resource=self._resource,
-            attributes=attributes(trace, self._config.environment),
-            kind=SpanKind.SERVER,
-            status=Status(StatusCode.ERROR, trace.error) if failed else Status(StatusCode.OK),
-            start_time=trace.started_ns,
-            end_time=trace.ended_ns,
-        )
+    def _spans(self, batch: list[InferenceTrace]) -> Iterator[bytes]:
+        for trace in batch:
+            if self._abandoned:
+                return
+            try:
+                span = self._encoder.span(trace, self._content(trace))
+            except Exception as error:
+                # A fault of this package costs this trace alone. Its message could quote content.
+                _log.warning("trace %s: %s", trace.request_id, type(error).__name__)
+                self._settle("internal_error", 1)
+                continue
+            yield span
+            # Let requests run between two traces, not only after the interpreter's time slice.
+            time.sleep(0)
+
+    def _content(self, trace: InferenceTrace) -> Content:
+        """What the domain's policy lets the trace show."""
+        if trace.capture == "off":
+            return NO_CONTENT
+        if trace.capture == "hashed":
+            asked = as_json(input_messages(trace.prompt))
+            answered = as_json(output_messages(trace.answer, stream=trace.labels.stream))
+            return Content(
+                "hashed",
+                input_hash=hashed(asked, self._hash_key),
+                output_hash=hashed(answered, self._hash_key),
+            )
+        try:
+            shown = self._redactor.redacted((trace.prompt, trace.answer, trace.labels.stream))
+        except RedactionError as error:
+            _log.warning("trace %s goes without its content: %s", trace.request_id, error)
+            self._on_withheld()
+            return Content("withheld")
+        return Content("redacted", input_messages=shown[0], output_messages=shown[1])
+
+    def _settle(self, reason: DropReason | None, traces: int) -> None:
+        """Say what became of traces in hand, unless `close` has counted them already."""
+        with self._lock:
+            if self._abandoned:
+                return
+            self._in_hand -= traces
+        if reason is not None and traces:
+            self._on_dropped(reason, traces)
+
+
+def _requests(spans: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Spans in groups of a bounded size; one that is larger alone goes alone."""
+    group: list[bytes] = []
+    size = 0
+    for span in spans:
+        if group and size + len(span) > _BATCH_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(span)
+        size += len(span)
+    if group:
+        yield group

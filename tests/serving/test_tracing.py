@@ -1,132 +1,423 @@
-"""Traces: what they carry, what happens when nobody takes them, and what the real MLflow shows."""
+"""Traces on their way: to whom they go, and what happens when nobody takes them."""
 
 import asyncio
+import base64
+import contextlib
 import json
+import logging
 import os
 import signal
 import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from pydantic import ValidationError
+from stand_in_receiver import StandInMlflow, StandInReceiver, values
 from stand_in_vllm import StandInVllm
 from test_router_resolves import live
+from traces import trace
 from world import RequestPath, World, running_router, running_sync, serving, until
 
 from benchmarks.processes import free_port
-from serving.tracing.config import TracingConfig
-from serving.tracing.trace import InferenceTrace, attributes
+from serving.router.config import RouterConfig
+from serving.settings import SettingsError
+from serving.tracing.config import SecretSource, TracingConfig
+from serving.tracing.redactor import RedactionError, RedactorProcess
 from serving.tracing.tracer import Tracer
 
 ROOT = Path(__file__).resolve().parents[2]
 MLFLOW = ROOT / ".venv-mlflow/bin/mlflow"
-
-TRACE = InferenceTrace(
-    request_id="0123456789abcdef0123456789abcdef",
-    edge_request_id=None,
-    started_ns=1_700_000_000_000_000_000,
-    first_byte_ns=1_700_000_000_050_000_000,
-    ended_ns=1_700_000_000_200_000_000,
-    operation="chat",
-    domain="bank-ledger",
-    customer="customer-bank-A",
-    version="v1.0",
-    served_model="bank-ledger-v1.0",
-    requested_model="slm",
-    pool="slm",
-    stream=True,
-    status=200,
-    input_tokens=7,
-    output_tokens=3,
-    cached_tokens=None,
-    error=None,
-    attempts=1,
-)
+DEAD_URL = "http://127.0.0.1:9"
 
 
-def test_attributes_name_customer_release_and_tokens() -> None:
-    found = attributes(TRACE, "local")
-    assert found["gen_ai.usage.input_tokens"] == 7
-    assert found["user.id"] == "customer-bank-A"
-    assert found["langfuse.trace.tags"] == ["customer:customer-bank-A", "lora:bank-ledger-v1.0"]
-    assert found["langfuse.trace.metadata.lora"] == "bank-ledger-v1.0"
-    assert found["mlflow.traceTag.version"] == "v1.0"
-    assert found["langfuse.trace.metadata.ttft_ms"] == "50.0"
-    assert "gen_ai.input.messages" not in found
-    assert None not in found.values()
+def otlp(url: str, **changes: Any) -> TracingConfig:
+    target = {"kind": "otlp", "endpoint": f"{url}/v1/traces"}
+    return TracingConfig.model_validate({"target": target, "retry_for_s": 0} | changes)
 
 
-class StandInMlflow:
-    """What the tracer asks of MLflow; differs in keeping one experiment, in memory."""
+class Dropped(Counter[str]):
+    """Drops by reason, as the router's metrics count them."""
 
     def __init__(self) -> None:
-        self.experiment: str | None = None
-        self.batches: list[tuple[str | None, ExportTraceServiceRequest]] = []
+        super().__init__()
+        self.withheld = 0
 
-    def application(self) -> web.Application:
-        app = web.Application()
-        app.router.add_get("/api/2.0/mlflow/experiments/get-by-name", self._get)
-        app.router.add_post("/api/2.0/mlflow/experiments/create", self._create)
-        app.router.add_post("/v1/traces", self._traces)
-        return app
+    def count(self, reason: str, traces: int) -> None:
+        self[reason] += traces
 
-    async def _get(self, request: web.Request) -> web.Response:
-        if self.experiment != request.query["experiment_name"]:
-            return web.json_response({"error_code": "RESOURCE_DOES_NOT_EXIST"}, status=404)
-        return web.json_response({"experiment": {"experiment_id": "7"}})
+    def withhold(self) -> None:
+        self.withheld += 1
 
-    async def _create(self, request: web.Request) -> web.Response:
-        self.experiment = (await request.json())["name"]
-        return web.json_response({"experiment_id": "7"})
 
-    async def _traces(self, request: web.Request) -> web.Response:
-        body = ExportTraceServiceRequest()
-        body.ParseFromString(await request.read())
-        self.batches.append((request.headers.get("x-mlflow-experiment-id"), body))
-        return web.Response(content_type="application/x-protobuf")
+@contextlib.asynccontextmanager
+async def running_tracer(config: TracingConfig) -> AsyncIterator[tuple[Tracer, Dropped]]:
+    dropped = Dropped()
+    tracer = Tracer(config, on_dropped=dropped.count, on_withheld=dropped.withhold)
+    try:
+        yield tracer, dropped
+    finally:
+        await asyncio.to_thread(tracer.close)
+
+
+@contextlib.asynccontextmanager
+async def traced_path(
+    world: World, tracing: dict[str, Any] | TracingConfig
+) -> AsyncIterator[RequestPath]:
+    """The request path with a router that sends traces."""
+    vllm = StandInVllm()
+    async with (
+        serving(vllm.application()) as vllm_url,
+        running_sync(world, vllm_url) as (sync_url, sync),
+        running_router(world.router_config(vllm_url, sync_url, tracing=tracing)) as (url, router),
+        aiohttp.ClientSession() as session,
+    ):
+        yield RequestPath(world, vllm, sync, router, url, session)
+
+
+async def metrics(path: RequestPath) -> str:
+    async with path.session.get(f"{path.url}/metrics") as response:
+        return await response.text()
 
 
 async def test_a_request_becomes_one_trace_under_its_own_id(world: World) -> None:
-    mlflow, vllm = StandInMlflow(), StandInVllm()
+    mlflow = StandInMlflow()
     async with (
-        serving(mlflow.application()) as mlflow_url,
-        serving(vllm.application()) as vllm_url,
-        running_sync(world, vllm_url) as (sync_url, sync),
+        serving(mlflow.application()) as url,
+        traced_path(world, {"target": {"kind": "mlflow", "url": url}}) as path,
     ):
-        tracing = {"otlp_endpoint": f"{mlflow_url}/v1/traces", "mlflow_url": mlflow_url}
-        config = world.router_config(vllm_url, sync_url, tracing=tracing)
-        async with running_router(config) as (url, router), aiohttp.ClientSession() as session:
-            path = RequestPath(world, vllm, sync, router, url, session)
-            key = await live(path, "bank-ledger", "v1.0", content_capture="on")
-            _, _, headers = await path.ask(key)
-            await until(lambda: bool(mlflow.batches), "the trace arrives")
-    ((experiment, body),) = mlflow.batches
-    (span,) = body.resource_spans[0].scope_spans[0].spans
-    values = {pair.key: pair.value for pair in span.attributes}
-    assert (experiment, mlflow.experiment, span.name) == ("7", "inference", "inference")
+        key = await live(path, "bank-ledger", "v1.0")
+        _, _, headers = await path.ask(key)
+        await until(lambda: bool(mlflow.requests), "the trace arrives")
+    ((_, sent, _),) = mlflow.requests
+    (span,) = mlflow.spans
+    found = values(span)
+    assert (sent["x-mlflow-experiment-id"], mlflow.experiment, span.name) == (
+        "7", "inference", "inference",
+    )  # fmt: skip
     assert span.trace_id.hex() == headers["X-Request-Id"]
-    assert values["gen_ai.usage.output_tokens"].int_value == 8
-    assert "one two three" in values["gen_ai.input.messages"].string_value
-    assert len(values["gen_ai.output.messages"].string_value.split()) == 8
+    assert found["gen_ai.usage.output_tokens"] == 8
+    assert found["langfuse.trace.metadata.model"] == "llama-8b"
+    assert found["mlflow.traceTag.decision"] == "direct"
+    assert found["langfuse.trace.metadata.content"] == "off"
+    assert "gen_ai.input.messages" not in found
 
 
-def test_nobody_there_drops_and_counts_and_never_waits() -> None:
-    dropped: list[int] = []
-    config = TracingConfig(
-        otlp_endpoint="http://127.0.0.1:9/v1/traces", mlflow_url="http://127.0.0.1:9", queue=5
-    )
-    tracer = Tracer(config, on_dropped=dropped.append)
-    for _ in range(50):
-        tracer.record(TRACE)
-    assert sum(dropped) == 45
-    tracer.close()
+async def test_a_hanging_collector_fails_no_request(world: World) -> None:
+    receiver = StandInReceiver(hangs=True)
+    async with serving(receiver.application()) as url:
+        tracing = otlp(url, queue=8, timeout_s=60, retry_for_s=60)
+        async with traced_path(world, tracing) as path:
+            key = await live(path, "bank-ledger", "v1.0")
+            answers = [path.ask(key, stream=False) for _ in range(40)]
+            statuses = Counter([(await answer)[0] for answer in answers])
+            # The thread is stuck with its first batch now; what follows fills the queue.
+            await asyncio.sleep(1)
+            for _ in range(20):
+                statuses[(await path.ask(key))[0]] += 1
+            text = await metrics(path)
+    assert statuses == {200: 60}
+    assert 'router_traces_dropped_total{reason="queue_full"}' in text
+
+
+async def test_what_a_hanging_collector_did_not_take_is_counted_at_the_end() -> None:
+    receiver = StandInReceiver(hangs=True)
+    async with serving(receiver.application()) as url:
+        async with running_tracer(otlp(url, queue=8, timeout_s=60)) as (tracer, dropped):
+            for number in range(12):
+                tracer.record(trace(number))
+        tracer.record(trace(99))
+        assert dropped == {"queue_full": 4, "closing": 9}
+
+
+async def test_a_dead_port_drops_and_counts() -> None:
+    async with running_tracer(otlp(DEAD_URL)) as (tracer, dropped):
+        for number in range(5):
+            tracer.record(trace(number))
+        await until(lambda: dropped["unreachable"] == 5, "given up")
+        tracer.record(trace(6))
+    assert dropped == {"unreachable": 5, "closing": 1}
+
+
+async def test_a_refusal_is_not_tried_again() -> None:
+    receiver = StandInReceiver(statuses=[400, 200])
+    async with (
+        serving(receiver.application()) as url,
+        running_tracer(otlp(url, retry_for_s=60)) as (tracer, dropped),
+    ):
+        tracer.record(trace(1))
+        await until(lambda: dropped["refused"] == 1, "refused")
+        tracer.record(trace(2))
+        await until(lambda: len(receiver.spans) == 1, "the next one arrives")
+    assert dropped == {"refused": 1}
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+async def test_an_overloaded_receiver_is_asked_again(status: int) -> None:
+    receiver = StandInReceiver(statuses=[status, 200])
+    async with (
+        serving(receiver.application()) as url,
+        running_tracer(otlp(url, retry_for_s=60)) as (tracer, dropped),
+    ):
+        tracer.record(trace())
+        await until(lambda: len(receiver.spans) == 1, "the second try arrives")
+    assert not dropped
+
+
+async def test_a_redirect_is_followed_nowhere() -> None:
+    receiver = StandInReceiver(statuses=[307])
+    async with (
+        serving(receiver.application()) as url,
+        running_tracer(otlp(url)) as (tracer, dropped),
+    ):
+        tracer.record(trace())
+        await until(lambda: dropped["refused"] == 1, "refused")
+
+
+async def test_spans_that_the_receiver_leaves_out_are_counted() -> None:
+    receiver = StandInReceiver(rejects=2)
+    async with (
+        serving(receiver.application()) as url,
+        running_tracer(otlp(url)) as (tracer, dropped),
+    ):
+        for number in range(5):
+            tracer.record(trace(number))
+        await until(lambda: bool(dropped), "counted")
+    assert dropped == {"refused": 2}
+
+
+async def test_every_trace_is_sent_or_counted_once() -> None:
+    receiver = StandInReceiver(statuses=[200, 400, 200])
+    sent = 0
+    async with (
+        serving(receiver.application()) as url,
+        running_tracer(otlp(url, queue=1000)) as (tracer, dropped),
+    ):
+        for number in range(1500):
+            tracer.record(trace(number))
+            sent += 1
+        await until(lambda: len(receiver.spans) + sum(dropped.values()) >= sent, "all settled")
+    identities = [span.trace_id for span in receiver.spans]
+    assert len(identities) == len(set(identities))
+    assert len(identities) + sum(dropped.values()) == sent
+    assert dropped["refused"] > 0
+    assert dropped["queue_full"] == 500
+
+
+async def test_content_that_waits_is_bounded() -> None:
+    receiver = StandInReceiver(hangs=True)
+    async with serving(receiver.application()) as url:
+        config = otlp(url, queue_content_bytes=1000, timeout_s=60)
+        async with running_tracer(config) as (tracer, dropped):
+            for number in range(5):
+                tracer.record(trace(number, capture="hashed", prompt=b"x" * 300, answer=b"y" * 100))
+            assert dropped == {"queue_full": 3}
+
+
+async def test_large_batches_are_sent_in_parts() -> None:
+    receiver = StandInReceiver()
+    text = json.dumps({"prompt": "wort " * 40_000}).encode()
+    async with (
+        serving(receiver.application()) as url,
+        running_tracer(otlp(url)) as (tracer, dropped),
+    ):
+        for number in range(24):
+            tracer.record(trace(number, capture="on", prompt=text))
+        await until(lambda: len(receiver.spans) == 24, "all arrive", seconds=300)
+    assert not dropped
+    assert max(body.ByteSize() for _, _, body in receiver.requests) < 4 * 1024 * 1024
+
+
+async def test_a_trace_that_cannot_be_built_costs_no_other() -> None:
+    receiver = StandInReceiver()
+    async with (
+        serving(receiver.application()) as url,
+        running_tracer(otlp(url)) as (tracer, dropped),
+    ):
+        tracer.record(trace(1, started_ns=-1))
+        tracer.record(trace(2))
+        await until(lambda: len(receiver.spans) == 1, "the sound one arrives")
+    assert dropped == {"internal_error": 1}
+
+
+def langfuse(url: str, secret: SecretSource) -> dict[str, Any]:
+    return {
+        "target": {
+            "kind": "langfuse",
+            "url": url,
+            "public_key": {"env": "TEST_LANGFUSE_PUBLIC_KEY"},
+            "secret_key": secret.model_dump(mode="json", exclude_none=True),
+        }
+    }
+
+
+async def test_langfuse_gets_its_headers_and_nobody_sees_the_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("TEST_LANGFUSE_PUBLIC_KEY", "pk-lf-1")
+    (tmp_path / "secret").write_text("sk-lf-hidden\n")
+    receiver = StandInReceiver(statuses=[401, 200])
+    with caplog.at_level(logging.DEBUG):
+        async with serving(receiver.application()) as url:
+            raw = langfuse(url, SecretSource(file=tmp_path / "secret"))
+            async with running_tracer(TracingConfig.model_validate(raw)) as (tracer, dropped):
+                tracer.record(trace(1))
+                await until(lambda: dropped["refused"] == 1, "refused")
+                tracer.record(trace(2))
+                await until(lambda: bool(receiver.requests), "taken")
+    ((path, headers, _),) = receiver.requests
+    assert path == "/api/public/otel/v1/traces"
+    assert headers["x-langfuse-ingestion-version"] == "4"
+    scheme, _, credentials = headers["Authorization"].partition(" ")
+    assert (scheme, base64.b64decode(credentials)) == ("Basic", b"pk-lf-1:sk-lf-hidden")
+    assert not [key for key in values(receiver.spans[0]) if key.startswith("mlflow.")]
+    assert "401" in caplog.text
+    assert "hidden" not in caplog.text
+    assert credentials not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("secret", "message"),
+    [
+        (SecretSource(env="TEST_NOT_SET"), "secret in variable TEST_NOT_SET: there is none"),
+        (SecretSource(env="TEST_EMPTY"), "secret in variable TEST_EMPTY: there is none"),
+        (SecretSource(env="TEST_BROKEN"), "characters other than printable ASCII"),
+        (SecretSource(file=Path("/nowhere/key")), "secret in file /nowhere/key: No such file"),
+    ],
+)
+async def test_missing_credentials_stop_the_start(
+    world: World, monkeypatch: pytest.MonkeyPatch, secret: SecretSource, message: str
+) -> None:
+    monkeypatch.setenv("TEST_LANGFUSE_PUBLIC_KEY", "pk-lf-1")
+    monkeypatch.setenv("TEST_EMPTY", " ")
+    monkeypatch.setenv("TEST_BROKEN", "geheim\tgeheim")
+    config = world.router_config(DEAD_URL, DEAD_URL, tracing=langfuse(DEAD_URL, secret))
+    with pytest.raises(SettingsError, match=message) as raised:
+        async with running_router(config):
+            pass
+    assert "geheim" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("tracing", "message"),
+    [
+        ({"target": {"kind": "jaeger"}}, "mlflow"),
+        ({"target": {"kind": "langfuse", "url": DEAD_URL}}, "public_key"),
+        ({"target": {"kind": "mlflow", "url": "http://me:word@host"}}, "name a variable or a file"),
+        ({"target": {"kind": "mlflow", "url": DEAD_URL}, "environment": "Prod"}, "'Prod' is not"),
+        ({"target": {"kind": "mlflow", "url": DEAD_URL}, "environment": "langfuse-x"}, "is not"),
+        ({"target": {"kind": "mlflow", "url": DEAD_URL}, "hash_key": {}}, "`env` or `file`"),
+        (
+            {"target": {"kind": "mlflow", "url": DEAD_URL}, "hash_key": {"file": "key"}},
+            "is not absolute",
+        ),
+    ],
+)
+def test_configurations_that_cannot_be(world: World, tracing: dict[str, Any], message: str) -> None:
+    values = world.router_config(DEAD_URL, DEAD_URL).model_dump(mode="json")
+    with pytest.raises(ValidationError, match=message):
+        RouterConfig.model_validate(values | {"tracing": tracing})
+
+
+async def test_captured_content_is_redacted_before_it_leaves(world: World) -> None:
+    receiver = StandInReceiver()
+    async with (
+        serving(receiver.application()) as url,
+        traced_path(world, otlp(url)) as path,
+    ):
+        key = await live(path, "bank-ledger", "v1.0", content_capture="on")
+        content = f"고객 hong@example.co.kr의 카드 4111-1111-1111-1111은? {key}"
+        status, _, _ = await path.ask(key, messages=[{"role": "user", "content": content}])
+        await until(lambda: bool(receiver.spans), "the trace arrives", seconds=180)
+    found = values(receiver.spans[0])
+    (asked,) = json.loads(found["gen_ai.input.messages"])
+    (answered,) = json.loads(found["gen_ai.output.messages"])
+    assert status == 200
+    assert asked == {
+        "role": "user",
+        "parts": [
+            {"type": "text", "content": "고객 <EMAIL_ADDRESS>의 카드 <CREDIT_CARD>은? <SECRET>"}
+        ],
+    }
+    assert answered["role"] == "assistant"
+    assert len(answered["parts"][0]["content"].split()) == 8
+    assert found["langfuse.trace.metadata.content"] == "redacted"
+
+
+async def test_a_stream_is_joined_before_it_is_redacted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver = StandInReceiver()
+    async with (
+        serving(receiver.application()) as url,
+        traced_path(world, otlp(url)) as path,
+    ):
+        key = await live(path, "bank-ledger", "v1.0", content_capture="on")
+        monkeypatch.setattr(path.vllm, "words", lambda *_: ["4111", "1111", "1111", "1111"])
+        body = {"model": "slm", "stream": True, "messages": [{"role": "user", "content": "?"}]}
+        async with path.session.post(
+            f"{path.url}/v1/chat/completions",
+            json=body,
+            headers={"Authorization": f"Bearer {key}"},
+        ) as response:
+            assert response.status == 200
+            await response.read()
+        await until(lambda: bool(receiver.spans), "the trace arrives", seconds=180)
+    found = values(receiver.spans[0])
+    (answered,) = json.loads(found["gen_ai.output.messages"])
+    assert answered["parts"] == [{"type": "text", "content": "<CREDIT_CARD> "}]
+
+
+async def test_hashed_content_can_be_compared_and_not_guessed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prompts = [b'{"prompt": "yes"}', b'{"prompt": "yes"}', b'{"prompt": "no"}']
+
+    async def hashes(**changes: Any) -> list[str]:
+        receiver = StandInReceiver()
+        async with (
+            serving(receiver.application()) as url,
+            running_tracer(otlp(url, **changes)) as (tracer, _),
+        ):
+            for number, prompt in enumerate(prompts):
+                tracer.record(trace(number, capture="hashed", prompt=prompt))
+            await until(lambda: len(receiver.spans) == 3, "all arrive")
+        assert b"yes" not in b"".join(span.SerializeToString() for span in receiver.spans)
+        return [values(span)["langfuse.trace.metadata.input_hash"] for span in receiver.spans]
+
+    first, same, other = await hashes()
+    assert first == same != other
+    assert not set(await hashes()) & {first, other}
+    monkeypatch.setenv("TEST_HASH_KEY", "k" * 32)
+    keyed = {"hash_key": {"env": "TEST_HASH_KEY"}}
+    assert await hashes(**keyed) == await hashes(**keyed)
+
+
+async def test_what_cannot_be_redacted_is_not_sent(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object) -> None:
+        raise RedactionError("redaction ended: TimeoutError")
+
+    monkeypatch.setattr(RedactorProcess, "redacted", fails)
+    receiver = StandInReceiver()
+    async with (
+        serving(receiver.application()) as url,
+        running_tracer(otlp(url)) as (tracer, dropped),
+    ):
+        tracer.record(trace(capture="on", prompt=b'{"prompt": "hong@example.com"}'))
+        await until(lambda: bool(receiver.spans), "the trace arrives")
+    (span,) = receiver.spans
+    assert values(span)["langfuse.trace.metadata.content"] == "withheld"
+    assert b"hong" not in span.SerializeToString()
+    assert "hong" not in caplog.text
+    assert (dropped, dropped.withheld) == ({}, 1)
 
 
 @pytest.fixture
@@ -174,37 +465,41 @@ def call(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
 
 @pytest.mark.local
 async def test_the_real_mlflow_shows_tokens_latency_and_searchable_tags(mlflow_url: str) -> None:
-    dropped: list[int] = []
-    config = TracingConfig(otlp_endpoint=f"{mlflow_url}/v1/traces", mlflow_url=mlflow_url)
-    tracer = Tracer(config, on_dropped=dropped.append)
-    tracer.record(TRACE)
-    found: list[dict[str, Any]] = []
-    experiments = f"{mlflow_url}/api/2.0/mlflow/experiments/get-by-name?experiment_name=inference"
+    sent = trace(cached_tokens=2, requested_model="은행" * 60)
+    async with running_tracer(
+        TracingConfig.model_validate({"target": {"kind": "mlflow", "url": mlflow_url}})
+    ) as (tracer, dropped):
+        tracer.record(sent)
+        (found,) = await searched(
+            mlflow_url, "tags.lora = 'bank-ledger-v1.2' AND tags.customer = 'customer-bank-A'"
+        )
+    assert found["trace_id"] == f"tr-{sent.request_id}"
+    assert found["execution_duration"] in {"0.200s", "0.2s"}
+    assert found["tags"]["domain"] == "bank-ledger"
+    assert found["tags"]["version"] == "v1.2"
+    assert found["tags"]["mlflow.traceName"] == "inference"
+    metadata = found["trace_metadata"]
+    assert metadata["mlflow.trace.user"] == "customer-bank-A"
+    usage = json.loads(metadata["mlflow.trace.tokenUsage"])
+    assert (usage["input_tokens"], usage["total_tokens"]) == (7, 10)
+    assert not dropped
+
+
+async def searched(url: str, condition: str) -> list[dict[str, Any]]:
+    """Traces of the experiment by a condition, once there are any."""
+    experiments = f"{url}/api/2.0/mlflow/experiments/get-by-name?experiment_name=inference"
     async with asyncio.timeout(60):
-        while not found:
+        while True:
             await asyncio.sleep(0.5)
             try:
                 identity = (await asyncio.to_thread(call, experiments))["experiment"]
             except urllib.error.HTTPError:
                 continue
-            search = {
-                "locations": [
-                    {
-                        "type": "MLFLOW_EXPERIMENT",
-                        "mlflow_experiment": {"experiment_id": identity["experiment_id"]},
-                    }
-                ],
-                "filter": "tags.lora = 'bank-ledger-v1.0' AND tags.customer = 'customer-bank-A'",
+            location = {
+                "type": "MLFLOW_EXPERIMENT",
+                "mlflow_experiment": {"experiment_id": identity["experiment_id"]},
             }
-            url = f"{mlflow_url}/api/3.0/mlflow/traces/search"
-            found = (await asyncio.to_thread(call, url, search)).get("traces", [])
-    tracer.close()
-    (trace,) = found
-    assert trace["trace_id"] == f"tr-{TRACE.request_id}"
-    assert trace["execution_duration"] in {"0.200s", "0.2s"}
-    assert trace["tags"]["domain"] == "bank-ledger"
-    assert trace["tags"]["version"] == "v1.0"
-    metadata = trace["trace_metadata"]
-    assert metadata["mlflow.trace.user"] == "customer-bank-A"
-    assert json.loads(metadata["mlflow.trace.tokenUsage"])["total_tokens"] == 10
-    assert not dropped
+            search = {"locations": [location], "filter": condition}
+            answer = await asyncio.to_thread(call, f"{url}/api/3.0/mlflow/traces/search", search)
+            if traces := answer.get("traces"):
+                return traces
