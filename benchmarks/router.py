@@ -3,6 +3,9 @@
 Direct requests and requests through the router alternate, so that what else the machine does
 touches both. `cpu_us_*` is the router process's own CPU time. The ledger is on the disk of
 `--folder`: its syncs are part of what is measured.
+
+`--tracing` measures instead what traces cost: a router without them, one that sends them to a
+receiver in another process, and one whose receiver never answers, by turns.
 """
 
 import argparse
@@ -13,13 +16,14 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
+from benchmarks import router_tracing
 from benchmarks.processes import ROOT, free_port, python, running, say
 from benchmarks.swap_registry import BASE, ScratchRegistry
 from registry.names import Version
@@ -46,6 +50,8 @@ class Ways:
     routed: Target
     edge: Target | None
     router_pid: int
+    others: Mapping[str, tuple[Target, int]]
+    """Further routers with their process ids."""
 
 
 async def _whole(session: aiohttp.ClientSession, target: Target) -> float:
@@ -153,13 +159,46 @@ async def _measure(path: Ways, arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+async def _measure_tracing(ways: Ways, requests: int) -> dict[str, Any]:
+    routers = {"plain": (ways.routed, ways.router_pid), **ways.others}
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector) as session:
+
+        async def load(name: str, count: int) -> int:
+            each = count // router_tracing.CLIENTS
+            clients = (
+                _failures(session, routers[name][0], each) for _ in range(router_tracing.CLIENTS)
+            )
+            return sum(await asyncio.gather(*clients))
+
+        return await router_tracing.compare(
+            load,
+            lambda name: _cpu_seconds(routers[name][1]),
+            {name: f"{target.url}/metrics" for name, (target, _) in routers.items()},
+            requests,
+        )
+
+
+async def _failures(session: aiohttp.ClientSession, target: Target, requests: int) -> int:
+    failed = 0
+    for _ in range(requests):
+        try:
+            await _whole(session, target)
+        except (RuntimeError, aiohttp.ClientError):
+            failed += 1
+    return failed
+
+
 def _ms(seconds: float) -> float:
     return round(seconds * 1e3, 3)
 
 
 @contextlib.contextmanager
-def _path(folder: Path) -> Iterator[Ways]:
-    """Stand-in server, adapter-sync and router with one live release, and Envoy where it is."""
+def _path(folder: Path, traced: Mapping[str, dict[str, Any]]) -> Iterator[Ways]:
+    """Stand-in server, adapter-sync and router with one live release, and Envoy where it is.
+
+    `traced` holds the `tracing` section of further routers, by name.
+    """
     scratch = ScratchRegistry(folder)
     scratch.create()
     key = scratch.domain(_DOMAIN)
@@ -177,23 +216,42 @@ def _path(folder: Path) -> Iterator[Ways]:
             )
         )
         pids = {}
-        for name, config in _configs(scratch, folder, ports, urls).items():
-            file = folder / f"{name}.json"
-            file.write_text(json.dumps(config))
-            process = stack.enter_context(
-                running(
-                    [python(".venv-serving"), "-m", f"serving.{name}", "--config", str(file)],
-                    log=folder / f"{name}.log",
-                    ready_url=f"http://127.0.0.1:{config['listen']['port']}/healthz",
-                )
-            )
-            pids[name] = process.pid
+        configs = _configs(scratch, folder, ports, urls)
+        for name, config in configs.items():
+            pids[name] = _start(stack, folder, f"serving.{name}", name, config)
         headers = {"Authorization": f"Bearer {key}", "X-Customer-Domain": _DOMAIN}
         routed = Target(urls["router"], headers, "slm")
-        asyncio.run(_until_live(routed))
+        others = {}
+        for name, tracing in traced.items():
+            port = free_port()
+            config = configs["router"] | {
+                "listen": {"port": port},
+                "ledger_dir": str(folder / f"ledger-{name}"),
+                "tracing": tracing,
+            }
+            pid = _start(stack, folder, "serving.router", name, config)
+            others[name] = Target(f"http://127.0.0.1:{port}", headers, "slm"), pid
+        for target in (routed, *(target for target, _ in others.values())):
+            asyncio.run(_until_live(target))
         has_edge = _edge(stack, folder, ports)
         edge = Target(urls["envoy"], headers, "slm") if has_edge else None
-        yield Ways(Target(urls["vllm"], {}, BASE), routed, edge, pids["router"])
+        yield Ways(Target(urls["vllm"], {}, BASE), routed, edge, pids["router"], others)
+
+
+def _start(
+    stack: contextlib.ExitStack, folder: Path, module: str, name: str, config: dict[str, Any]
+) -> int:
+    """Start a serving process until the stack ends; gives its id."""
+    file = folder / f"{name}.json"
+    file.write_text(json.dumps(config))
+    process = stack.enter_context(
+        running(
+            [python(".venv-serving"), "-m", module, "--config", str(file)],
+            log=folder / f"{name}.log",
+            ready_url=f"http://127.0.0.1:{config['listen']['port']}/healthz",
+        )
+    )
+    return process.pid
 
 
 def _configs(
@@ -310,13 +368,19 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=1000, help="plain requests per target")
     parser.add_argument("--streams", type=int, default=20, help=f"streams of {_CHUNKS} chunks")
     parser.add_argument("--folder", type=Path, help="where scratch files go (default: temporary)")
+    parser.add_argument("--tracing", action="store_true", help="measure what traces cost, instead")
     arguments = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory(prefix="router-", dir=arguments.folder) as scratch,
-        _path(Path(scratch) / "path") as ways,
-    ):
-        result = asyncio.run(_measure(ways, arguments))
-    result |= {}
+    with contextlib.ExitStack() as stack:
+        directory = tempfile.TemporaryDirectory(prefix="router-", dir=arguments.folder)
+        scratch = Path(stack.enter_context(directory))
+        traced = {}
+        if arguments.tracing:
+            traced = stack.enter_context(router_tracing.receivers(scratch)).configurations()
+        ways = stack.enter_context(_path(scratch / "path", traced))
+        if arguments.tracing:
+            result = asyncio.run(_measure_tracing(ways, arguments.requests))
+        else:
+            result = asyncio.run(_measure(ways, arguments))
     sys.stdout.write(json.dumps(result) + "\n")
 
 
