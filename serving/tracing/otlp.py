@@ -1,14 +1,14 @@
 """Traces as OTLP protobuf. No I/O.
 
-Spans are built as messages of the protocol, not by the SDK: what many requests have in common is
-encoded once, and a span then costs the router a fraction of what the SDK's takes.
+Spans are built as messages of the protocol, not by the SDK, and put together as bytes: what many
+requests have in common is encoded once, and a span costs the router a fraction of what the SDK's
+takes. In protobuf's encoding the parts of a message may simply follow one another, and a message
+inside another one is its field's tag, its length and its bytes.
 """
 
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Final
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import (
     AnyValue,
     ArrayValue,
@@ -24,56 +24,84 @@ from serving.tracing.trace import (
     AttributeValue,
     Content,
     InferenceTrace,
-    Labels,
+    common_attributes,
     own_attributes,
-    shared_attributes,
 )
 
 _SCOPE: Final = "serving.tracing"
-_KNOWN_LABELS: Final = 4096
+_MOST_REMEMBERED: Final = 4096
+# Numbers of the protocol's fields, in opentelemetry/proto/trace/v1/trace.proto and
+# opentelemetry/proto/collector/trace/v1/trace_service.proto.
+_RESOURCE_SPANS: Final = 1
+_SCOPE_SPANS: Final = 2
+_SPANS: Final = 2
 
 
 class SpanEncoder:
-    """Encodes for one receiver."""
+    """Encodes for one receiver; of one thread."""
 
     def __init__(self, environment: str, *, mlflow: bool) -> None:
+        self._environment = environment
         self._mlflow = mlflow
-        self._resource = Resource(
-            attributes=_pairs(
-                {"service.name": "router", "deployment.environment.name": environment}
-            )
-        )
-
-        @lru_cache(maxsize=_KNOWN_LABELS)
-        def shared(labels: Labels) -> bytes:
-            pairs = _pairs(shared_attributes(labels, environment, mlflow=mlflow))
-            encoded: bytes = Span(name=SPAN_NAME, attributes=pairs).SerializeToString()
-            return encoded
-
-        self._shared = shared
+        service = {"service.name": "router", "deployment.environment.name": environment}
+        resource = ResourceSpans(resource=Resource(attributes=_pairs(service)))
+        scope = ScopeSpans(scope=InstrumentationScope(name=_SCOPE))
+        self._resource: bytes = resource.SerializeToString()
+        self._scope: bytes = scope.SerializeToString()
+        self._remembered: dict[tuple[object, ...], bytes] = {}
 
     def span(self, trace: InferenceTrace, content: Content) -> bytes:
-        """One span: a protobuf message in two parts is their fields, one after the other."""
-        own = Span(
+        """One span."""
+        own: bytes = Span(
             # Both from the request id: a trace that is sent twice is the same trace.
             trace_id=bytes.fromhex(trace.request_id),
             span_id=bytes.fromhex(trace.request_id[16:]),
-            kind=Span.SPAN_KIND_CLIENT,
             start_time_unix_nano=trace.started_ns,
             end_time_unix_nano=trace.ended_ns,
             attributes=_pairs(own_attributes(trace, content, mlflow=self._mlflow)),
-            status=_status(trace),
-        )
-        return self._shared(trace.labels) + bytes(own.SerializeToString())
+        ).SerializeToString()
+        return self._common(trace, content) + own
 
     def request(self, spans: Iterable[bytes]) -> bytes:
         """The body of one export request."""
-        scope = ScopeSpans(scope=InstrumentationScope(name=_SCOPE))
-        for span in spans:
-            scope.spans.add().MergeFromString(span)
-        resource = ResourceSpans(resource=self._resource, scope_spans=[scope])
-        body: bytes = ExportTraceServiceRequest(resource_spans=[resource]).SerializeToString()
-        return body
+        scope = b"".join([self._scope, *(_field(_SPANS, span) for span in spans)])
+        return _field(_RESOURCE_SPANS, self._resource + _field(_SCOPE_SPANS, scope))
+
+    def _common(self, trace: InferenceTrace, content: Content) -> bytes:
+        key = (
+            trace.labels,
+            trace.requested_model,
+            trace.status,
+            trace.error,
+            trace.attempts,
+            content.state,
+        )
+        known = self._remembered.get(key)
+        if known is not None:
+            return known
+        if len(self._remembered) >= _MOST_REMEMBERED:
+            # Clients choose the model's name: what they invent must not grow this without end.
+            self._remembered.clear()
+        attributes = common_attributes(trace, content.state, self._environment, mlflow=self._mlflow)
+        encoded: bytes = Span(
+            name=SPAN_NAME,
+            kind=Span.SPAN_KIND_CLIENT,
+            attributes=_pairs(attributes),
+            status=_status(trace),
+        ).SerializeToString()
+        self._remembered[key] = encoded
+        return encoded
+
+
+def _field(number: int, message: bytes) -> bytes:
+    """A message as a field of another: tag, length as a varint, bytes."""
+    length = len(message)
+    head = bytearray([number << 3 | 2])
+    while length > 0x7F:
+        head.append(length & 0x7F | 0x80)
+        length >>= 7
+    head.append(length)
+    return bytes(head) + message
 
 
 def _status(trace: InferenceTrace) -> Status:

@@ -29,6 +29,8 @@ SPAN_NAME: Final = "inference"
 AttributeValue = str | int | float | bool | list[str]
 Attributes = dict[str, AttributeValue]
 Capture = Literal["off", "hashed", "on"]
+CaptureState = Literal["off", "hashed", "redacted", "withheld"]
+"""What became of the content; `withheld`: redaction failed, so nothing is shown."""
 
 # Langfuse drops values that are longer or not US-ASCII.
 _MAX_LABEL: Final = 200
@@ -95,8 +97,7 @@ class InferenceTrace:
 class Content:
     """What a trace shows of prompt and answer, after the domain's policy was applied."""
 
-    state: Literal["off", "hashed", "redacted", "withheld"] = "off"
-    """`withheld`: redaction failed, so nothing is shown."""
+    state: CaptureState = "off"
     input_messages: str | None = None
     """JSON, in the shape of the GenAI conventions."""
     output_messages: str | None = None
@@ -137,15 +138,19 @@ def experiment_tag(experiment: str) -> str:
     return label(f"experiment:{experiment}")
 
 
-def shared_attributes(labels: Labels, environment: str, *, mlflow: bool) -> Attributes:
-    """Attributes that depend on the labels alone."""
+def common_attributes(
+    trace: InferenceTrace, state: CaptureState, environment: str, *, mlflow: bool
+) -> Attributes:
+    """Attributes that many requests share.
+
+    They depend on the labels, the requested model, the status, the error, the attempts and the
+    arguments alone: `serving.tracing.otlp` remembers them by these.
+    """
+    labels = trace.labels
     customer, served = label(labels.customer), label(labels.served_model)
-    tags = [customer_tag(labels.customer)]
-    if labels.adapter:
-        tags.append(adapter_tag(labels.served_model))
-    if labels.experiment is not None:
-        tags.append(experiment_tag(labels.experiment))
-    common: dict[str, str | None] = {
+    adapter = served if labels.adapter else None
+    requested = label(trace.requested_model)
+    metadata: dict[str, str | None] = {
         "domain": labels.domain,
         "model": label(labels.base_model),
         "version": labels.version,
@@ -153,67 +158,71 @@ def shared_attributes(labels: Labels, environment: str, *, mlflow: bool) -> Attr
         "decision": labels.decision and label(labels.decision),
         "experiment": labels.experiment and label(labels.experiment),
         "stream": str(labels.stream).lower(),
+        "requested_model": requested,
+        "status": str(trace.status),
+        "attempts": str(trace.attempts),
+        "content": state,
     }
     values: dict[str, AttributeValue | None] = {
         "gen_ai.operation.name": labels.operation,
         "gen_ai.provider.name": "vllm",
+        "gen_ai.request.model": requested,
         "gen_ai.request.stream": labels.stream,
         "gen_ai.response.model": served,
+        "http.response.status_code": trace.status,
+        "error.type": trace.error or (str(trace.status) if trace.failed else None),
         "user.id": customer,
         "langfuse.user.id": customer,
         "langfuse.trace.name": SPAN_NAME,
-        "langfuse.trace.tags": tags,
+        "langfuse.trace.tags": _tags(labels),
         "langfuse.version": labels.version,
         "langfuse.release": served,
         "langfuse.environment": environment,
         "langfuse.observation.type": "generation",
         "langfuse.observation.model.name": served,
-        "langfuse.trace.metadata.lora": labels.domain if labels.adapter else None,
-        **_metadata(common),
+        "langfuse.observation.level": "ERROR" if trace.failed else None,
+        "langfuse.observation.status_message": trace.error,
+        **_metadata({**metadata, "lora": labels.domain if labels.adapter else None}),
     }
     if mlflow:
-        values |= _mlflow_tags(
-            {**common, "mlflow.traceName": SPAN_NAME, "customer": customer}
-            | {"lora": served if labels.adapter else None}
-        )
+        tags = {"mlflow.traceName": SPAN_NAME, "customer": customer, "lora": adapter}
+        values |= _mlflow_tags({**metadata, **tags})
     return _present(values)
 
 
 def own_attributes(trace: InferenceTrace, content: Content, *, mlflow: bool) -> Attributes:
-    """Attributes of one request."""
-    requested = label(trace.requested_model)
+    """Attributes that are different in each request."""
     first = trace.first_byte_ns
     ttft_s = None if first is None else (first - trace.started_ns) / 1e9
     details: dict[str, str | None] = {
-        "request_id": trace.request_id,
         "edge_request_id": trace.edge_request_id and label(trace.edge_request_id),
-        "requested_model": requested,
-        "status": str(trace.status),
-        "attempts": str(trace.attempts),
-        "ttft_ms": None if ttft_s is None else f"{ttft_s * 1e3:.1f}",
-        "content": content.state,
         "input_hash": content.input_hash,
         "output_hash": content.output_hash,
     }
     values: dict[str, AttributeValue | None] = {
-        "gen_ai.request.model": requested,
         "gen_ai.usage.input_tokens": trace.input_tokens,
         "gen_ai.usage.output_tokens": trace.output_tokens,
         "gen_ai.usage.cache_read.input_tokens": trace.cached_tokens,
         "gen_ai.response.time_to_first_chunk": ttft_s if trace.labels.stream else None,
         "gen_ai.input.messages": content.input_messages,
         "gen_ai.output.messages": content.output_messages,
-        "http.response.status_code": trace.status,
-        "error.type": trace.error or (str(trace.status) if trace.failed else None),
         "langfuse.observation.usage_details": _usage_details(trace),
         "langfuse.observation.completion_start_time": None if first is None else _iso(first),
-        "langfuse.observation.level": "ERROR" if trace.failed else None,
-        "langfuse.observation.status_message": trace.error,
         **_metadata(details),
     }
     if mlflow:
-        values |= _mlflow_tags(details)
+        ttft_ms = None if ttft_s is None else f"{ttft_s * 1e3:.1f}"
+        values |= _mlflow_tags({**details, "ttft_ms": ttft_ms})
     return _present(values)
+
+
+def _tags(labels: Labels) -> list[str]:
+    tags = [customer_tag(labels.customer)]
+    if labels.adapter:
+        tags.append(adapter_tag(labels.served_model))
+    if labels.experiment is not None:
+        tags.append(experiment_tag(labels.experiment))
+    return tags
 
 
 def _usage_details(trace: InferenceTrace) -> str | None:

@@ -16,20 +16,20 @@ from serving.tracing.trace import (
     Attributes,
     Content,
     InferenceTrace,
+    common_attributes,
     customer_tag,
     label,
     own_attributes,
-    shared_attributes,
 )
 
 
 def attributes(
     of: InferenceTrace, content: Content = NO_CONTENT, *, mlflow: bool = False
 ) -> Attributes:
-    shared = shared_attributes(of.labels, "local", mlflow=mlflow)
+    common = common_attributes(of, content.state, "local", mlflow=mlflow)
     own = own_attributes(of, content, mlflow=mlflow)
-    assert not shared.keys() & own.keys()
-    return shared | own
+    assert not common.keys() & own.keys()
+    return common | own
 
 
 def test_a_trace_names_what_the_guide_names() -> None:
@@ -162,3 +162,34 @@ def test_a_span_is_the_request() -> None:
     assert span.status.code == 1
     again = decoded(trace())[0]
     assert (again.trace_id, again.span_id) == (span.trace_id, span.span_id)
+
+
+_VARIANTS = st.builds(
+    trace,
+    st.integers(0, 5),
+    st.sampled_from([LABELS, replace(LABELS, customer="b"), replace(LABELS, experiment="x:y")]),
+    requested_model=st.sampled_from(["slm", "llm"]),
+    status=st.sampled_from([200, 400, 499]),
+    error=st.sampled_from([None, "client_closed"]),
+    attempts=st.integers(1, 2),
+    input_tokens=st.sampled_from([None, 1, 2]),
+    first_byte_ns=st.sampled_from([None, 1_700_000_000_050_000_000]),
+)
+
+
+@given(st.lists(_VARIANTS, max_size=8))
+def test_what_is_remembered_of_one_request_is_in_no_other(traces: list[InferenceTrace]) -> None:
+    encoder = SpanEncoder("local", mlflow=True)
+    fresh = [SpanEncoder("local", mlflow=True).span(t, NO_CONTENT) for t in traces]
+    assert [encoder.span(t, NO_CONTENT) for t in traces] == fresh
+
+
+@pytest.mark.parametrize("size", [0, 1, 127, 128, 20_000, 3_000_000])
+def test_a_request_of_any_size_can_be_read(size: int) -> None:
+    encoder = SpanEncoder("local", mlflow=False)
+    content = Content("redacted", input_messages="x" * size)
+    body = ExportTraceServiceRequest()
+    body.ParseFromString(encoder.request([encoder.span(trace(i), content) for i in range(3)]))
+    (spans,) = [scope.spans for scope in body.resource_spans[0].scope_spans]
+    assert [len(values(span)["gen_ai.input.messages"]) for span in spans] == [size] * 3
+    assert [span.trace_id.hex() for span in spans] == [trace(i).request_id for i in range(3)]
