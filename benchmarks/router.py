@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +205,7 @@ def _path(folder: Path, traced: Mapping[str, dict[str, Any]]) -> Iterator[Ways]:
     adapter = _adapter(folder / "adapter")
     scratch.release(_DOMAIN, Version(1, 0), adapter)
     ports = {name: free_port() for name in ("vllm", "sync", "router", "envoy")}
-    urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+    urls = {name: _url(port) for name, port in ports.items()}
     stand_in = [python(".venv-serving"), str(ROOT / "tests/serving/stand_in_vllm.py")]
     with contextlib.ExitStack() as stack:
         stack.enter_context(
@@ -223,14 +223,9 @@ def _path(folder: Path, traced: Mapping[str, dict[str, Any]]) -> Iterator[Ways]:
         routed = Target(urls["router"], headers, "slm")
         others = {}
         for name, tracing in traced.items():
-            port = free_port()
-            config = configs["router"] | {
-                "listen": {"port": port},
-                "ledger_dir": str(folder / f"ledger-{name}"),
-                "tracing": tracing,
-            }
+            config = _further_router(configs["router"], folder / f"ledger-{name}", tracing)
             pid = _start(stack, folder, "serving.router", name, config)
-            others[name] = Target(f"http://127.0.0.1:{port}", headers, "slm"), pid
+            others[name] = replace(routed, url=_url(config["listen"]["port"])), pid
         for target in (routed, *(target for target, _ in others.values())):
             asyncio.run(_until_live(target))
         has_edge = _edge(stack, folder, ports)
@@ -276,6 +271,20 @@ def _configs(
             "ledger_dir": str(folder / "ledger"),
         },
     }
+
+
+def _further_router(
+    config: dict[str, Any], ledger: Path, tracing: dict[str, Any]
+) -> dict[str, Any]:
+    return config | {
+        "listen": {"port": free_port()},
+        "ledger_dir": str(ledger),
+        "tracing": tracing,
+    }
+
+
+def _url(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
 
 
 def _adapter(directory: Path) -> Path:

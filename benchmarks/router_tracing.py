@@ -14,6 +14,7 @@ from benchmarks.processes import ROOT, free_port, python, running, say
 
 CLIENTS: Final = 16
 _PER_TURN: Final = 320
+_NAMES: Final = ("plain", "traced", "hanging")
 # Small enough that what hangs overflows within the run.
 _HANGING: Final = {"queue": 256, "timeout_s": 2}
 _DROPPED: Final = "router_traces_dropped_total{"
@@ -71,22 +72,20 @@ async def compare(
         Ratios are of throughput, the router's own against that of `plain` in the same turn; the
         median of the turns.
     """
-    names = ("plain", "traced", "hanging")
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    failed = dict.fromkeys(names, 0)
+    seconds: dict[str, list[float]] = {name: [] for name in _NAMES}
+    failed = dict.fromkeys(_NAMES, 0)
     turns = max(4, requests // _PER_TURN)
-    say(f"tracing: {turns} turns of {_PER_TURN} requests to each of {', '.join(names)}")
-    for name in names:
+    say(f"tracing: {turns} turns of {_PER_TURN} requests to each of {', '.join(_NAMES)}")
+    for name in _NAMES:
         await load(name, _PER_TURN)
-    before = {name: cpu_seconds(name) for name in names}
+    before = {name: cpu_seconds(name) for name in _NAMES}
     for turn in range(turns):
-        # Each one is first as often as the others.
-        for name in names[turn % 3 :] + names[: turn % 3]:
+        for name in _NAMES[turn % 3 :] + _NAMES[: turn % 3]:
             started = time.perf_counter()
             failed[name] += await load(name, _PER_TURN)
             seconds[name].append(time.perf_counter() - started)
     await asyncio.sleep(1)
-    cpu = {name: (cpu_seconds(name) - before[name]) / turns / _PER_TURN for name in names}
+    cpu = {name: (cpu_seconds(name) - before[name]) / turns / _PER_TURN for name in _NAMES}
     return {
         "tracing_throughput_ratio": _ratio(seconds, "traced"),
         "tracing_cpu_us_per_request": round((cpu["traced"] - cpu["plain"]) * 1e6, 1),

@@ -6,7 +6,7 @@ takes. In protobuf's encoding the parts of a message may simply follow one anoth
 inside another one is its field's tag, its length and its bytes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from opentelemetry.proto.common.v1.common_pb2 import (
@@ -20,7 +20,6 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 from serving.tracing.trace import (
     SPAN_NAME,
-    Attributes,
     AttributeValue,
     Content,
     InferenceTrace,
@@ -110,7 +109,7 @@ def _status(trace: InferenceTrace) -> Status:
     return Status(code=Status.STATUS_CODE_OK)
 
 
-def _pairs(attributes: Attributes) -> list[KeyValue]:
+def _pairs(attributes: Mapping[str, AttributeValue]) -> list[KeyValue]:
     return [KeyValue(key=key, value=_value(value)) for key, value in attributes.items()]
 
 

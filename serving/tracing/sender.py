@@ -124,4 +124,4 @@ def _rejected_spans(response: requests.Response) -> int:
         answer.ParseFromString(response.content)
     except DecodeError:
         return 0
-    return int(answer.partial_success.rejected_spans)
+    return max(0, int(answer.partial_success.rejected_spans))

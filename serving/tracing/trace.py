@@ -149,24 +149,11 @@ def common_attributes(
     labels = trace.labels
     customer, served = label(labels.customer), label(labels.served_model)
     adapter = served if labels.adapter else None
-    requested = label(trace.requested_model)
-    metadata: dict[str, str | None] = {
-        "domain": labels.domain,
-        "model": label(labels.base_model),
-        "version": labels.version,
-        "pool": labels.pool,
-        "decision": labels.decision and label(labels.decision),
-        "experiment": labels.experiment and label(labels.experiment),
-        "stream": str(labels.stream).lower(),
-        "requested_model": requested,
-        "status": str(trace.status),
-        "attempts": str(trace.attempts),
-        "content": state,
-    }
+    metadata = _common_metadata(trace, state)
     values: dict[str, AttributeValue | None] = {
         "gen_ai.operation.name": labels.operation,
         "gen_ai.provider.name": "vllm",
-        "gen_ai.request.model": requested,
+        "gen_ai.request.model": metadata["requested_model"],
         "gen_ai.request.stream": labels.stream,
         "gen_ai.response.model": served,
         "http.response.status_code": trace.status,
@@ -188,6 +175,23 @@ def common_attributes(
         tags = {"mlflow.traceName": SPAN_NAME, "customer": customer, "lora": adapter}
         values |= _mlflow_tags({**metadata, **tags})
     return _present(values)
+
+
+def _common_metadata(trace: InferenceTrace, state: CaptureState) -> dict[str, str | None]:
+    labels = trace.labels
+    return {
+        "domain": labels.domain,
+        "model": label(labels.base_model),
+        "version": labels.version,
+        "pool": labels.pool,
+        "decision": labels.decision and label(labels.decision),
+        "experiment": labels.experiment and label(labels.experiment),
+        "stream": str(labels.stream).lower(),
+        "requested_model": label(trace.requested_model),
+        "status": str(trace.status),
+        "attempts": str(trace.attempts),
+        "content": state,
+    }
 
 
 def own_attributes(trace: InferenceTrace, content: Content, *, mlflow: bool) -> Attributes:

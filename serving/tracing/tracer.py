@@ -120,8 +120,9 @@ class Tracer:
             self._settle("internal_error", len(spans))
             return True
         if delivery.outcome == "sent":
-            self._settle(None, len(spans) - delivery.rejected)
-            self._settle("refused", delivery.rejected)
+            rejected = min(delivery.rejected, len(spans))
+            self._settle(None, len(spans) - rejected)
+            self._settle("refused", rejected)
         elif delivery.outcome == "unreachable" and self._closing.is_set():
             return False
         else:

@@ -28,6 +28,8 @@ class StandInReceiver:
     """Answers to the next requests; the last one stays."""
     rejects: int = 0
     """Spans that each answer says were left out."""
+    held: int = 0
+    """Requests that never get an answer."""
     requests: list[tuple[str, Mapping[str, str], ExportTraceServiceRequest]] = field(
         default_factory=list
     )
@@ -53,6 +55,7 @@ class StandInReceiver:
         body = ExportTraceServiceRequest()
         body.ParseFromString(await request.read())
         if self.hangs:
+            self.held += 1
             await asyncio.Event().wait()
         status = self.statuses.pop(0) if len(self.statuses) > 1 else (self.statuses or [200])[0]
         if status != 200:

@@ -191,26 +191,25 @@ def test_no_body_is_too_strange(name: str, value: Any) -> None:
     assert shown is None or json.loads(shown)
 
 
-@pytest.fixture
-def process() -> Any:
-    made = RedactorProcess()
-    yield made
-    made.close()
-
-
-def test_the_process_redacts_and_comes_back_after_it_was_killed(process: RedactorProcess) -> None:
+def test_the_process_fails_closed_and_comes_back_after_it_was_killed() -> None:
+    process = RedactorProcess()
     captured = (b'{"prompt": "a@b.example"}', b"", False)
     asked, answered = process.redacted(captured)
     assert (json.loads(asked or "")[0]["parts"], answered) == (
         [{"type": "text", "content": "<EMAIL_ADDRESS>"}],
         None,
     )
+    broken: Any = (None, None, "neither bytes nor text")
+    with pytest.raises(RedactionError, match="redaction failed: TypeError"):
+        process.redacted(broken)
+    assert process.redacted(captured)[0] == asked
     assert process._process is not None
     process._process.kill()
     process._process.join()
     with pytest.raises(RedactionError, match="redaction ended"):
         process.redacted(captured)
     assert process.redacted(captured)[0] == asked
+    process.close()
 
 
 def test_a_search_that_takes_too_long_shows_nothing() -> None:
@@ -219,9 +218,3 @@ def test_a_search_that_takes_too_long_shows_nothing() -> None:
     with pytest.raises(RedactionError, match="TimeoutError"):
         process.redacted(captured)
     assert process._process is None
-
-
-def test_a_fault_in_the_process_shows_nothing(process: RedactorProcess) -> None:
-    broken: Any = (None, None, "neither bytes nor text")
-    with pytest.raises(RedactionError, match="redaction failed: TypeError"):
-        process.redacted(broken)

@@ -115,15 +115,14 @@ async def test_a_hanging_collector_fails_no_request(world: World) -> None:
         tracing = otlp(url, queue=8, timeout_s=60, retry_for_s=60)
         async with traced_path(world, tracing) as path:
             key = await live(path, "bank-ledger", "v1.0")
-            answers = [path.ask(key, stream=False) for _ in range(40)]
-            statuses = Counter([(await answer)[0] for answer in answers])
-            # The thread is stuck with its first batch now; what follows fills the queue.
-            await asyncio.sleep(1)
-            for _ in range(20):
-                statuses[(await path.ask(key))[0]] += 1
+            statuses = Counter([(await path.ask(key))[0]])
+            await until(lambda: receiver.held == 1, "the collector hangs")
+            for _ in range(10):
+                answers = await asyncio.gather(*(path.ask(key) for _ in range(6)))
+                statuses.update(status for status, _, _ in answers)
             text = await metrics(path)
-    assert statuses == {200: 60}
-    assert 'router_traces_dropped_total{reason="queue_full"}' in text
+    assert statuses == {200: 61}
+    assert 'router_traces_dropped_total{reason="queue_full"} 52.0' in text
 
 
 async def test_what_a_hanging_collector_did_not_take_is_counted_at_the_end() -> None:
@@ -220,16 +219,16 @@ async def test_content_that_waits_is_bounded() -> None:
             assert dropped == {"queue_full": 3}
 
 
-async def test_large_batches_are_sent_in_parts() -> None:
+async def test_large_batches_are_sent_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RedactorProcess, "redacted", lambda *_: ("wort " * 40_000, None))
     receiver = StandInReceiver()
-    text = json.dumps({"prompt": "wort " * 40_000}).encode()
     async with (
         serving(receiver.application()) as url,
         running_tracer(otlp(url)) as (tracer, dropped),
     ):
         for number in range(24):
-            tracer.record(trace(number, capture="on", prompt=text))
-        await until(lambda: len(receiver.spans) == 24, "all arrive", seconds=300)
+            tracer.record(trace(number, capture="on"))
+        await until(lambda: len(receiver.spans) == 24, "all arrive")
     assert not dropped
     assert max(body.ByteSize() for _, _, body in receiver.requests) < 4 * 1024 * 1024
 
@@ -466,13 +465,15 @@ def call(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
 @pytest.mark.local
 async def test_the_real_mlflow_shows_tokens_latency_and_searchable_tags(mlflow_url: str) -> None:
     sent = trace(cached_tokens=2, requested_model="은행" * 60)
-    async with running_tracer(
-        TracingConfig.model_validate({"target": {"kind": "mlflow", "url": mlflow_url}})
-    ) as (tracer, dropped):
-        tracer.record(sent)
-        (found,) = await searched(
-            mlflow_url, "tags.lora = 'bank-ledger-v1.2' AND tags.customer = 'customer-bank-A'"
-        )
+    condition = "tags.lora = 'bank-ledger-v1.2' AND tags.customer = 'customer-bank-A'"
+    config = TracingConfig.model_validate({"target": {"kind": "mlflow", "url": mlflow_url}})
+    # Twice, as after an answer that was lost: it stays one trace with its tokens once.
+    for _ in range(2):
+        async with running_tracer(config) as (tracer, dropped):
+            tracer.record(sent)
+            (found,) = await searched(mlflow_url, condition)
+        assert not dropped
+    (found,) = await searched(mlflow_url, condition)
     assert found["trace_id"] == f"tr-{sent.request_id}"
     assert found["execution_duration"] in {"0.200s", "0.2s"}
     assert found["tags"]["domain"] == "bank-ledger"
@@ -482,7 +483,6 @@ async def test_the_real_mlflow_shows_tokens_latency_and_searchable_tags(mlflow_u
     assert metadata["mlflow.trace.user"] == "customer-bank-A"
     usage = json.loads(metadata["mlflow.trace.tokenUsage"])
     assert (usage["input_tokens"], usage["total_tokens"]) == (7, 10)
-    assert not dropped
 
 
 async def searched(url: str, condition: str) -> list[dict[str, Any]]:
