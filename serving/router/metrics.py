@@ -1,6 +1,10 @@
 """Prometheus metrics of one router."""
 
+from typing import get_args
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from serving.tracing.trace import DropReason
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _SYNC_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1)
@@ -67,6 +71,9 @@ class RouterMetrics:
             ["reason"],
             registry=self._registry,
         )
+        for reason in get_args(DropReason):
+            # There from the start: the first loss would not show in a rate otherwise.
+            self.traces_dropped.labels(reason)
         self.trace_contents_withheld = Counter(
             "router_trace_contents_withheld",
             "Traces that went without their content, because it could not be redacted.",
@@ -78,7 +85,7 @@ class RouterMetrics:
         self.ledger_records.inc(records)
         self.ledger_commit.observe(seconds)
 
-    def dropped_traces(self, reason: str, traces: int) -> None:
+    def dropped_traces(self, reason: DropReason, traces: int) -> None:
         """Count traces that were lost."""
         self.traces_dropped.labels(reason).inc(traces)
 

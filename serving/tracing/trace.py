@@ -32,6 +32,9 @@ Capture = Literal["off", "hashed", "on"]
 CaptureState = Literal["off", "hashed", "redacted", "withheld"]
 """What became of the content; `withheld`: redaction failed, so nothing is shown."""
 
+DropReason = Literal["queue_full", "refused", "unreachable", "closing", "internal_error"]
+"""Why a trace was lost."""
+
 # Langfuse drops values that are longer or not US-ASCII.
 _MAX_LABEL: Final = 200
 _LABEL: Final = re.compile(rf"[ -$&-~]{{0,{_MAX_LABEL}}}")

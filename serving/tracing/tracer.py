@@ -5,7 +5,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final, Literal
+from typing import Final
 
 from serving.tracing.backlog import Backlog
 from serving.tracing.config import MlflowTarget, TracingConfig
@@ -13,11 +13,9 @@ from serving.tracing.content import as_json, hashed, input_messages, output_mess
 from serving.tracing.otlp import SpanEncoder
 from serving.tracing.redactor import RedactionError, RedactorProcess
 from serving.tracing.sender import Sender
-from serving.tracing.trace import NO_CONTENT, Content, InferenceTrace
+from serving.tracing.trace import NO_CONTENT, Content, DropReason, InferenceTrace
 
 _log = logging.getLogger(__name__)
-
-DropReason = Literal["queue_full", "refused", "unreachable", "closing", "internal_error"]
 
 _BATCH: Final = 512
 _BATCH_BYTES: Final = 3 * 1024 * 1024
