@@ -35,7 +35,7 @@ CaptureState = Literal["off", "hashed", "redacted", "withheld"]
 DropReason = Literal["queue_full", "refused", "unreachable", "closing", "internal_error"]
 """Why a trace was lost."""
 
-# Langfuse drops values that are longer or not US-ASCII.
+# Langfuse's own SDK drops values that are longer or not US-ASCII.
 _MAX_LABEL: Final = 200
 _LABEL: Final = re.compile(rf"[ -$&-~]{{0,{_MAX_LABEL}}}")
 _PRINTABLE: Final = string.ascii_letters + string.digits + string.punctuation.replace("%", "") + " "
