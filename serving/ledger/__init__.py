@@ -5,9 +5,9 @@ the request id as their key. Records are lines of JSON in append-only segments; 
 a checksum. An intent without an event is an orphan: a request that a crash cut off.
 """
 
+from serving.ledger.folder import LedgerError
 from serving.ledger.reader import LedgerCorruptError, LedgerView, read_events
 from serving.ledger.records import Event, Intent
-from serving.ledger.segments import LedgerError
 from serving.ledger.writer import LedgerWriter
 
 __all__ = [

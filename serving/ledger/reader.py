@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from serving.ledger.records import Event, Intent, Record, RecordError, decode
-from serving.ledger.segments import scan, segment_paths
+from serving.ledger.folder import segment_paths
+from serving.ledger.lines import damage, sound_records
+from serving.ledger.records import Event, Intent, Record
 
 
 class LedgerCorruptError(Exception):
@@ -49,20 +50,23 @@ def read_segment(path: Path) -> list[Record]:
     Raises:
         LedgerCorruptError: See `read_events`.
     """
-    data = path.read_bytes()
-    found = scan(data)
-    if not found.torn_only:
-        raise LedgerCorruptError(
-            f"{path}: line {len(found.records) + 1} is damaged: "
-            f"{_reason(data, found.sound_bytes)}; restore the segment from its shipped copy"
-        )
-    return found.records
+    size = path.stat().st_size
+    records: list[Record] = []
+    sound = 0
+    with path.open("rb") as stream:
+        for end, record in sound_records(stream, 0, size):
+            records.append(record)
+            sound = end
+        reason = damage(stream, sound, size)
+    if reason is not None:
+        raise LedgerCorruptError(damaged_line(path, len(records) + 1, reason))
+    return records
 
 
-def _reason(data: bytes, start: int) -> str:
-    line = data[start:].split(b"\n", 1)[0]
-    try:
-        decode(line)
-    except RecordError as error:
-        return str(error)
-    return "unreadable"
+def damaged_line(path: Path, line: int, reason: str) -> str:
+    """What is said of damage: where, why, and what to do."""
+    return (
+        f"{path}: line {line} is damaged: {reason}; restore the segment from a backup of the "
+        "volume, or move the line out of it into a file of its own: what it said is then lost, "
+        "and its request, if only its end is, becomes an orphan"
+    )

@@ -2,10 +2,10 @@
 
 import json
 import zlib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 
 _CRC_TAIL: Final = len(',"crc":"00000000"}')
 
@@ -24,6 +24,10 @@ class Intent:
     served_model: str
     pool: str
     stream: bool
+    experiment: str | None = None
+    """Arm of the experiment that the request took part in; None outside of one."""
+    schema: int = SCHEMA
+    """Of the line it was read from. Ids of schema 1 are random and carry no time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +54,42 @@ class Event:
     ttft_ms: float | None
     """Admission to the first byte of the answer."""
     error: str | None
+    experiment: str | None = None
+    server: str | None = None
+    """Pod of the model server that the request went to, answered or not; None where several could
+    have it."""
+    attempts: int = 1
+    """How often the request was sent to a model server."""
+    wasted_pool: str | None = None
+    """Pool of an answer that was thrown away for this one; None when there was none."""
+    wasted_server: str | None = None
+    wasted_input_tokens: int | None = 0
+    """Tokens of the answer thrown away; in none of the counts above."""
+    wasted_cached_tokens: int | None = 0
+    wasted_output_tokens: int | None = 0
+    schema: int = SCHEMA
 
 
 Record = Intent | Event
 
 _KINDS: Final[dict[str, type[Intent] | type[Event]]] = {"intent": Intent, "event": Event}
-_FIELDS: Final = {kind: {f.name for f in fields(cls)} for kind, cls in _KINDS.items()}
+_SCHEMA_2_ONLY: Final = frozenset(
+    {
+        "experiment",
+        "server",
+        "attempts",
+        "wasted_pool",
+        "wasted_server",
+        "wasted_input_tokens",
+        "wasted_cached_tokens",
+        "wasted_output_tokens",
+    }
+)
+_FIELDS: Final = {
+    (schema, kind): {f.name for f in fields(cls)} - {"schema"} - left_out
+    for kind, cls in _KINDS.items()
+    for schema, left_out in ((1, _SCHEMA_2_ONLY), (SCHEMA, frozenset[str]()))
+}
 
 
 class RecordError(ValueError):
@@ -67,10 +101,16 @@ class DamagedRecordError(RecordError):
 
 
 def encode(record: Record) -> bytes:
-    """One line with its newline: `{"schema":1,"kind":…,…,"crc":"<crc32 of what precedes>"}`."""
+    """One line with its newline: `{"schema":2,"kind":…,…,"crc":"<crc32 of what precedes>"}`.
+
+    Raises:
+        ValueError: The record was read from an earlier schema: those are only read.
+    """
+    if record.schema != SCHEMA:
+        raise ValueError(f"request {record.request_id}: schema {record.schema} is only read")
     kind = "intent" if isinstance(record, Intent) else "event"
     body = json.dumps(
-        {"schema": SCHEMA, "kind": kind, **asdict(record)},
+        {"schema": SCHEMA, "kind": kind, **vars(record)},
         separators=(",", ":"),
         ensure_ascii=False,
     )[:-1].encode()
@@ -78,7 +118,7 @@ def encode(record: Record) -> bytes:
 
 
 def decode(line: bytes) -> Record:
-    """Read one line, given without its newline.
+    """Read one line of schema 1 or 2, given without its newline; what 1 lacks has its default.
 
     Raises:
         DamagedRecordError: The checksum does not match.
@@ -96,12 +136,12 @@ def decode(line: bytes) -> Record:
 
 def _build(values: dict[str, Any]) -> Record:
     schema = values.pop("schema", None)
-    if schema != SCHEMA:
-        raise RecordError(f"schema {schema!r} is not known here (this version reads {SCHEMA})")
+    if schema not in (1, SCHEMA):
+        raise RecordError(f"schema {schema!r} is not known here (this version reads 1 to {SCHEMA})")
     kind = values.pop("kind", None)
     cls = _KINDS.get(str(kind))
     if cls is None:
         raise RecordError(f"kind {kind!r} is neither intent nor event")
-    if values.keys() != _FIELDS[str(kind)]:
+    if values.keys() != _FIELDS[schema, str(kind)]:
         raise RecordError(f"fields of an {kind} are not {sorted(values)}")
-    return cls(**values)
+    return cls(**values, schema=schema)

@@ -1,87 +1,72 @@
-"""Segment files: their names, the repair of a torn tail, and appending."""
+"""Segment files: appending to the newest, and the repair of what a crash left of it."""
 
-import fcntl
 import os
-import re
-from dataclasses import dataclass
+import shutil
 from pathlib import Path
-from typing import Final
 
-from serving.ledger.records import DamagedRecordError, Record, RecordError, decode
-
-_NAME: Final = re.compile(r"segment-(\d{10})\.jsonl")
-_LOCK: Final = ".writer.lock"
-
-
-class LedgerError(Exception):
-    """The ledger cannot be written."""
-
-
-def segment_paths(directory: Path) -> list[Path]:
-    """Segments of a ledger, oldest first."""
-    return sorted(path for path in directory.glob("segment-*.jsonl") if _NAME.fullmatch(path.name))
-
-
-@dataclass(frozen=True)
-class Scan:
-    """What one segment's bytes hold."""
-
-    records: list[Record]
-    """Readable records up to the first unreadable line."""
-    sound_bytes: int
-    """Length up to the end of the last of them."""
-    torn_only: bool
-    """Everything after that is unreadable to the very end (a tear, not damage in the middle)."""
-
-
-def scan(data: bytes) -> Scan:
-    """Read the lines of a segment."""
-    records: list[Record] = []
-    position, sound = 0, 0
-    for line in data.splitlines(keepends=True):
-        start, position = position, position + len(line)
-        try:
-            record = _read(line)
-        except DamagedRecordError:
-            continue
-        except RecordError:
-            record = None
-        if record is None or start != sound:
-            return Scan(records, sound, torn_only=False)
-        records.append(record)
-        sound = position
-    return Scan(records, sound, torn_only=True)
+from serving.ledger.folder import (
+    ensure_ledger_id,
+    mark_start,
+    segment_number,
+    segment_path,
+    segment_paths,
+    sync_directory,
+    take_lock,
+)
+from serving.ledger.lines import behind_gaps, sound_end
 
 
 def repair_tail(path: Path) -> int:
     """Cut what a crash left half written off the end of a segment.
 
-    The bytes cut off are kept beside it as `<name>.torn`. Damage between readable lines is left
-    alone: the reader names it.
+    The bytes cut off are kept beside it as `<name>.torn`. A power cut may leave pages of the last
+    batch that were never written between pages that were: readable records behind such a gap stay
+    in the segment. (No answer of that batch had ended for its client: nothing was synced.) Any
+    other damage between readable lines is left alone: the reader names it.
 
     Returns:
         Number of bytes cut.
     """
-    data = path.read_bytes()
-    found = scan(data)
-    sound = found.sound_bytes
-    if not found.torn_only or sound == len(data):
-        return 0
-    torn = path.with_suffix(".torn")
-    with torn.open("wb") as stream:
-        stream.write(data[sound:])
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        sound = sound_end(stream, 0, size)
+        rescued = behind_gaps(stream, sound, size)
+        if rescued is None or sound == size:
+            return 0
+        stream.seek(sound)
+        _write_synced(path.with_suffix(".torn"), stream.read())
+    if rescued:
+        _replace_tail(path, sound, b"".join(rescued))
+    else:
+        _truncate(path, sound)
+    return size - path.stat().st_size
+
+
+def _truncate(path: Path, size: int) -> None:
+    with path.open("r+b") as stream:
+        stream.truncate(size)
+        os.fsync(stream.fileno())
+
+
+def _replace_tail(path: Path, sound: int, tail: bytes) -> None:
+    """Put other bytes behind the sound ones, in one step that a crash cannot halve."""
+    whole = path.with_suffix(".repaired")
+    shutil.copyfile(path, whole)
+    with whole.open("r+b") as stream:
+        stream.truncate(sound)
+        stream.seek(sound)
+        stream.write(tail)
         stream.flush()
         os.fsync(stream.fileno())
-    with path.open("r+b") as stream:
-        stream.truncate(sound)
+    whole.replace(path)
+    sync_directory(path.parent)
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
         os.fsync(stream.fileno())
-    return len(data) - sound
-
-
-def _read(line: bytes) -> Record:
-    if not line.endswith(b"\n"):
-        raise DamagedRecordError("the line has no end")
-    return decode(line[:-1])
 
 
 class SegmentFile:
@@ -99,10 +84,12 @@ class SegmentFile:
         """
         self._directory = directory
         self._max_bytes = max_bytes
-        self._lock = self._take_lock()
+        self._lock = take_lock(directory)
+        ensure_ledger_id(directory)
         self.repaired_bytes = sum(repair_tail(path) for path in segment_paths(directory)[-1:])
         self._file = -1
         self._size = 0
+        mark_start(directory, self._next_number())
         self._open_next()
 
     def append(self, data: bytes) -> None:
@@ -130,33 +117,15 @@ class SegmentFile:
             self._size += written
             view = view[written:]
 
-    def _take_lock(self) -> int:
-        try:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self._directory / _LOCK, os.O_RDWR | os.O_CREAT, 0o640)
-        except OSError as error:
-            raise LedgerError(f"ledger directory {self._directory}: {error.strerror}") from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(lock)
-            raise LedgerError(
-                f"ledger directory {self._directory} is being written by another process: "
-                "every router needs a directory of its own"
-            ) from error
-        return lock
+    def _next_number(self) -> int:
+        existing = segment_paths(self._directory)
+        return segment_number(existing[-1]) + 1 if existing else 1
 
     def _open_next(self) -> None:
-        existing = segment_paths(self._directory)
-        number = int(existing[-1].name[8:18]) + 1 if existing else 1
-        path = self._directory / f"segment-{number:010d}.jsonl"
+        path = segment_path(self._directory, self._next_number())
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640)
         if self._file >= 0:
             os.close(self._file)
         self._file = file
         self._size = 0
-        directory = os.open(self._directory, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_directory(self._directory)

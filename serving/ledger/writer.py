@@ -7,8 +7,9 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from serving.ledger.folder import LedgerError
 from serving.ledger.records import Record, encode
-from serving.ledger.segments import LedgerError, SegmentFile
+from serving.ledger.segments import SegmentFile
 
 _log = logging.getLogger(__name__)
 

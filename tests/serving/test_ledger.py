@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.ledger import Event, Intent, LedgerCorruptError, LedgerError, LedgerWriter, read_events
+from serving.ledger.folder import is_written, ledger_id, segment_paths, starts
+from serving.ledger.ids import admitted_at, new_request_id
 from serving.ledger.records import DamagedRecordError, RecordError, decode, encode
-from serving.ledger.segments import SegmentFile, segment_paths
+from serving.ledger.segments import SegmentFile
 
 INTENT = Intent(
     request_id="r1",
@@ -44,7 +47,9 @@ events = st.builds(
     st.just(EVENT),
     request_id=text,
     customer=text,
+    experiment=st.none() | text,
     input_tokens=st.none() | st.integers(0, 10**9),
+    wasted_output_tokens=st.none() | st.integers(0, 10**9),
     latency_ms=st.floats(0, 1e9),
     error=st.none() | text,
 )
@@ -55,7 +60,7 @@ def test_a_record_survives_its_line(event: Event) -> None:
     line = encode(event)
     assert line.count(b"\n") == 1
     assert decode(line[:-1]) == event
-    assert json.loads(line)["schema"] == 1
+    assert json.loads(line)["schema"] == 2
 
 
 @given(st.data())
@@ -67,11 +72,105 @@ def test_a_changed_byte_is_noticed(data: st.DataObject) -> None:
         decode(bytes(line))
 
 
+# As version 0.1 of the project wrote them.
+V1_INTENT = (
+    b'{"schema":1,"kind":"intent","request_id":"5f0c2d9e8b1a4c3d9e7f60718293a4b5",'
+    b'"ts":"2026-10-31T23:59:59.900000Z","domain":"bank-ledger","customer":"customer-bank-A",'
+    b'"version":"v1.0","served_model":"bank-ledger-v1.0","pool":"slm","stream":false,'
+    b'"crc":"2eb166a4"}\n'
+)
+V1_EVENT = (
+    b'{"schema":1,"kind":"event","request_id":"5f0c2d9e8b1a4c3d9e7f60718293a4b5",'
+    b'"ts":"2026-11-01T00:00:01.000000Z","domain":"bank-ledger","customer":"customer-bank-A",'
+    b'"version":"v1.0","served_model":"bank-ledger-v1.0","pool":"slm","stream":false,'
+    b'"status":200,"input_tokens":7,"output_tokens":3,"cached_tokens":null,"latency_ms":1100.0,'
+    b'"ttft_ms":3.25,"error":null,"crc":"0edcc9a5"}\n'
+)
+
+
+def test_lines_of_schema_1_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "segment-0000000001.jsonl"
+    path.write_bytes(V1_INTENT)
+    (orphan,) = read_events(tmp_path).orphans
+    assert (orphan.customer, orphan.experiment, orphan.schema) == ("customer-bank-A", None, 1)
+    path.write_bytes(V1_INTENT + V1_EVENT)
+    (event,), orphans = read_events(tmp_path)
+    assert not orphans
+    assert (event.latency_ms, event.server, event.attempts, event.schema) == (1100.0, None, 1, 1)
+    assert (event.wasted_pool, event.wasted_output_tokens) == (None, 0)
+    with pytest.raises(ValueError, match="schema 1 is only read"):
+        encode(event)
+
+
+def test_a_schema_has_its_own_fields() -> None:
+    import zlib
+
+    body = encode(EVENT)[:-1].replace(b'"schema":2', b'"schema":1').rpartition(b',"crc"')[0]
+    with pytest.raises(RecordError, match="fields of an event"):
+        decode(b'%b,"crc":"%08x"}' % (body, zlib.crc32(body)))
+
+
+@given(st.integers(0, 253_402_300_799_999))
+def test_an_id_carries_its_time(now_ms: int) -> None:
+    request_id = new_request_id(now_ms)
+    assert uuid.UUID(request_id).hex == request_id
+    assert admitted_at(request_id).timestamp() == pytest.approx(now_ms / 1e3, abs=1e-4)
+    assert new_request_id(now_ms) != request_id
+
+
+@pytest.mark.parametrize(
+    ("request_id", "said"),
+    [
+        ("r1", "32 lower-case hex digits"),
+        ("5F0C2D9E8B1A4C3D9E7F60718293A4B5", "32 lower-case hex digits"),
+        ("f" * 32, "after the year 9999"),
+    ],
+)
+def test_what_is_no_id_is_refused(request_id: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        admitted_at(request_id)
+
+
+@pytest.mark.parametrize("now_ms", [-1, 1 << 48])
+def test_a_time_beyond_an_id_is_refused(now_ms: int) -> None:
+    with pytest.raises(ValueError, match="48 bits"):
+        new_request_id(now_ms)
+
+
+def test_a_ledger_keeps_its_identity(tmp_path: Path) -> None:
+    for _ in range(2):
+        SegmentFile(tmp_path / "a", max_bytes=1000).close()
+    first = ledger_id(tmp_path / "a")
+    SegmentFile(tmp_path / "a", max_bytes=1000).close()
+    SegmentFile(tmp_path / "b", max_bytes=1000).close()
+    assert first is not None
+    assert ledger_id(tmp_path / "a") == first
+    assert ledger_id(tmp_path / "b") not in (first, None)
+    assert ledger_id(tmp_path / "c") is None
+    assert starts(tmp_path / "a") == [1, 2, 3]
+
+
+def test_an_unreadable_identity_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ledger-id").write_text("half")
+    with pytest.raises(LedgerError, match=r"ledger-id: 'half' is not the id of a ledger"):
+        SegmentFile(tmp_path, max_bytes=1000)
+
+
+def test_who_writes_is_known_without_disturbing_it(tmp_path: Path) -> None:
+    assert not is_written(tmp_path)
+    segment = SegmentFile(tmp_path, max_bytes=1000)
+    assert is_written(tmp_path)
+    assert is_written(tmp_path)
+    segment.append(encode(EVENT))
+    segment.close()
+    assert not is_written(tmp_path)
+
+
 def test_a_newer_schema_is_not_taken_for_damage() -> None:
     import zlib
 
-    body = encode(EVENT)[:-1].replace(b'"schema":1', b'"schema":2').rpartition(b',"crc"')[0]
-    with pytest.raises(RecordError, match="schema 2") as caught:
+    body = encode(EVENT)[:-1].replace(b'"schema":2', b'"schema":3').rpartition(b',"crc"')[0]
+    with pytest.raises(RecordError, match="schema 3") as caught:
         decode(b'%b,"crc":"%08x"}' % (body, zlib.crc32(body)))
     assert not isinstance(caught.value, DamagedRecordError)
 
@@ -104,6 +203,44 @@ def test_damage_in_the_middle_is_named_and_never_cut(tmp_path: Path) -> None:
         read_events(tmp_path)
     SegmentFile(tmp_path, max_bytes=1000).close()
     assert path.read_bytes() == b"".join(lines)
+
+
+def three_pages() -> tuple[list[Event], bytes]:
+    """A batch of events that fills three pages of a file and more."""
+    batch = [replace(EVENT, request_id=f"r{i}") for i in range(40)]
+    data = b"".join(encode(event) for event in batch)
+    assert len(data) > 3 * 4096
+    return batch, data
+
+
+def test_pages_that_a_power_cut_left_unwritten_lose_only_their_records(tmp_path: Path) -> None:
+    batch, data = three_pages()
+    path = tmp_path / "segment-0000000001.jsonl"
+    holed = data[:4096] + b"\0" * 4096 + data[8192:]
+    path.write_bytes(holed)
+    with pytest.raises(LedgerCorruptError):
+        read_events(tmp_path)
+    segment = SegmentFile(tmp_path, max_bytes=1000)
+    segment.close()
+    found = read_events(tmp_path).events
+    whole = [event for event in batch if encode(event) in holed]
+    assert found == whole
+    assert 20 < len(whole) < 40
+    sound = data[:4096].rfind(b"\n") + 1
+    assert path.with_suffix(".torn").read_bytes() == holed[sound:]
+    assert segment.repaired_bytes == len(holed) - path.stat().st_size
+
+
+def test_a_gap_beside_other_damage_is_named_and_never_cut(tmp_path: Path) -> None:
+    _, data = three_pages()
+    path = tmp_path / "segment-0000000001.jsonl"
+    changed = data[:5000] + b"#" + data[5001:8192] + b"\0" * 4096 + data[12288:]
+    path.write_bytes(changed)
+    SegmentFile(tmp_path, max_bytes=1000).close()
+    assert path.read_bytes() == changed
+    line = data[:5000].count(b"\n") + 1
+    with pytest.raises(LedgerCorruptError, match=f"line {line} is damaged"):
+        read_events(tmp_path)
 
 
 def test_duplicates_count_once(tmp_path: Path) -> None:
