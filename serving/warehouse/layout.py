@@ -27,9 +27,14 @@ def range_name(writer: str, ledger_id: str, segment: int, begin: int, end: int) 
     return f"{writer}-{ledger_id}-{segment:010d}-{begin:012d}-{end:012d}.parquet"
 
 
+def shipped_folder(writer: str, ledger_id: str) -> str:
+    """Folder of the progress of a ledger's segments, with its final slash."""
+    return f"shipped/{writer}/{ledger_id}/"
+
+
 def shipped_key(writer: str, ledger_id: str, segment: int) -> str:
     """Key of a segment's progress."""
-    return f"shipped/{writer}/{ledger_id}/{segment:010d}.json"
+    return f"{shipped_folder(writer, ledger_id)}{segment:010d}.json"
 
 
 def writer_key(writer: str) -> str:

@@ -1,0 +1,25 @@
+"""Configuration of the shipper process."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from registry.documents import Document
+
+
+class ShipperConfig(Document):
+    """Everything the shipper needs."""
+
+    ledger_dir: Path
+    """Absolute; the router's `ledger_dir`."""
+    writer: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    """Name of the router, the same after a restart: a pod of a StatefulSet."""
+    warehouse_uri: str = Field(pattern=r"^(file:///|s3://)\S+$")
+    interval_s: float = Field(default=10, gt=0)
+
+    @model_validator(mode="after")
+    def _path_is_absolute(self) -> Self:
+        if not self.ledger_dir.is_absolute():
+            raise ValueError(f"path {str(self.ledger_dir)!r} is not absolute")
+        return self

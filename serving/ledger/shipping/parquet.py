@@ -1,0 +1,69 @@
+"""Rows to Parquet files, one for each day, with little memory: rows wait on the disk."""
+
+import datetime as dt
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Final, Self
+
+import duckdb
+
+from serving.ledger.shipping.rows import Row
+
+_ENGINE: Final[dict[str, str | bool | int | float | list[str]]] = {
+    "threads": 1,
+    "memory_limit": "256MB",
+    "autoinstall_known_extensions": False,
+}
+
+
+class DayFiles:
+    """Collects rows by day; a context manager that removes its files when it ends."""
+
+    def __init__(self, columns: Mapping[str, str]) -> None:
+        """Start empty.
+
+        Args:
+            columns: DuckDB types by name, as in `serving.warehouse.columns`.
+        """
+        self._columns = dict(columns)
+        self._stack = ExitStack()
+        self._files: dict[dt.date, BinaryIO] = {}
+
+    def __enter__(self) -> Self:
+        scratch = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="shipper-"))
+        self._directory = Path(scratch)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def add(self, day: dt.date, row: Row) -> None:
+        """Take a row."""
+        if day not in self._files:
+            path = self._directory / f"{day}.json"
+            self._files[day] = self._stack.enter_context(path.open("wb"))
+        self._files[day].write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+
+    def parquet(self) -> Iterator[tuple[dt.date, Path]]:
+        """Each day and its Parquet file, oldest first; a file is gone when the next one comes."""
+        for day, rows in sorted(self._files.items()):
+            rows.flush()
+            target = self._directory / f"{day}.parquet"
+            _convert(Path(rows.name), target, self._columns)
+            yield day, target
+            target.unlink()
+
+
+def _convert(source: Path, target: Path, columns: dict[str, str]) -> None:
+    with duckdb.connect(config=_ENGINE) as connection:
+        rows = connection.read_json(str(source), columns=columns, format="newline_delimited")
+        rows.write_parquet(str(target), compression="zstd")
