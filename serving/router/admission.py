@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-import uuid
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +11,7 @@ from typing import Final
 
 from aiohttp import web
 
+from serving.ledger.ids import new_request_id
 from serving.router.body import ParsedBody, parse
 from serving.router.config import Limits
 from serving.router.errors import Refusal, RefusedError
@@ -105,7 +106,7 @@ async def admit(
     exchange = Exchange(
         # A client could repeat an id of its choice and be billed once: the key of the ledger is
         # the router's own, and the edge's goes into the trace beside it.
-        request_id=uuid.uuid4().hex,
+        request_id=new_request_id(time.time_ns() // 1_000_000),
         edge_request_id=edge_id if _EDGE_ID.fullmatch(edge_id) else None,
         tenant=caller.tenant,
         target=target,

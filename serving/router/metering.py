@@ -42,6 +42,8 @@ class Exchange:
     started: float = field(default_factory=time.monotonic)
     started_ns: int = field(default_factory=time.time_ns)
     attempts: int = 0
+    server: str | None = None
+    """Pod that the request goes to, where it is known."""
     first_byte: float | None = None
     status: int = 0
     error: str | None = None
@@ -147,6 +149,8 @@ def _event(exchange: Exchange, ended: float) -> Event:
         latency_ms=round((ended - exchange.started) * 1e3, 3),
         ttft_ms=None if first is None else round((first - exchange.started) * 1e3, 3),
         error=exchange.error,
+        server=exchange.server,
+        attempts=exchange.attempts,
     )
 
 

@@ -16,7 +16,13 @@ from registry.store import ObjectStore
 from registry.verified import read_releasable
 from serving.pod_status import PodStatus
 from serving.router.config import PoolConfig
-from serving.router.releases import PodReport, PoolState, Wanted, domain_releases
+from serving.router.releases import (
+    PodReport,
+    PoolState,
+    Wanted,
+    domain_releases,
+    only_pod,
+)
 from serving.router.resolution import NO_RELEASES, DomainReleases
 
 _log = logging.getLogger(__name__)
@@ -45,12 +51,17 @@ class ReleaseWatch:
         self._manifests: dict[tuple[str, Version], Manifest] = {}
         self._wanted: dict[str, Wanted] = {}
         self._problems: dict[str, str] = {}
+        self._servers: dict[PoolName, str | None] = {}
         self.releases: Mapping[str, DomainReleases] = {}
         self.polled = False
 
     def of(self, domain: str) -> DomainReleases:
         """What can answer for a domain right now."""
         return self.releases.get(domain, NO_RELEASES)
+
+    def server(self, pool: PoolName) -> str | None:
+        """The pod that answers for a pool; None when there are several, or none was heard of."""
+        return self._servers.get(pool)
 
     async def poll(self, domains: list[str]) -> None:
         """Look once at every pointer and pool."""
@@ -66,6 +77,9 @@ class ReleaseWatch:
             for domain, seen in wanted.items()
         }
         self._log_moves(after)
+        self._servers |= {
+            pool: only_pod(state.pods) for pool, state in states.items() if state.pods is not None
+        }
         self._wanted, self.releases, self.polled = wanted, after, True
 
     def _read_wanted(self, domains: list[str]) -> dict[str, Wanted]:
@@ -120,7 +134,7 @@ class ReleaseWatch:
             self._report(url, f"no report: {type(error).__name__}: {error}")
             return None
         self._problems.pop(url, None)
-        return [PodReport(status.loaded(), status.base)]
+        return [PodReport(status.loaded(), status.base, status.pod)]
 
     def _report(self, subject: str, problem: str) -> None:
         if self._problems.get(subject) != problem:

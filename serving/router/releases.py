@@ -16,6 +16,8 @@ class PodReport:
     """Served name and adapter digest of every loaded adapter."""
     base: bool = True
     """Whether the server answers at all."""
+    pod: str | None = None
+    """Name of the server's pod."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,11 @@ def holders(serving: Serving, pods: Sequence[PodReport]) -> int:
     if serving.digest is None:
         return sum(pod.base for pod in pods)
     return sum((serving.served_model, serving.digest) in pod.adapters for pod in pods)
+
+
+def only_pod(pods: Sequence[PodReport]) -> str | None:
+    """The pod that answers every request of a pool: there must be no other."""
+    return pods[0].pod if len(pods) == 1 else None
 
 
 def alias_target(

@@ -146,6 +146,7 @@ class Router:
                 operation=_OPERATIONS[request.path],
             )
             target = admitted.exchange.target
+            admitted.exchange.server = self._watch.server(target.pool)
             return await self._relay.serve(
                 request,
                 admitted.exchange,

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from test_router_resolves import live
 from world import RequestPath, World, loaded, running_router, running_sync, serving, until
 
 from serving.ledger import Event, read_events
+from serving.ledger.ids import admitted_at
 
 
 async def events(path: RequestPath, count: int) -> list[Event]:
@@ -50,6 +52,18 @@ async def test_whole_answer_is_metered(request_path: RequestPath) -> None:
     assert body["usage"]["completion_tokens"] == 5
     assert event.ttft_ms is not None
     assert 0 < event.ttft_ms <= event.latency_ms
+    assert (event.server, event.attempts) == (request_path.sync.status().pod, 1)
+    assert (event.experiment, event.wasted_pool, event.wasted_output_tokens) == (None, None, 0)
+
+
+async def test_an_id_says_when_its_request_was_admitted(request_path: RequestPath) -> None:
+    key = await live(request_path, "bank-ledger", "v1.0")
+    before = datetime.now(UTC)
+    await request_path.ask(key)
+    (event,) = await events(request_path, 1)
+    admitted = admitted_at(event.request_id)
+    # The id has whole milliseconds.
+    assert before - timedelta(milliseconds=1) <= admitted <= datetime.fromisoformat(event.ts)
 
 
 @pytest.mark.parametrize("asks", [False, True])
@@ -131,7 +145,7 @@ async def test_one_retry_on_a_broken_connection(request_path: RequestPath) -> No
     assert (status, body["error"]["code"]) == (502, "upstream_unreachable")
     assert request_path.vllm.refuse_connections == 0
     found = await events(request_path, 2)
-    assert [event.status for event in found] == [200, 502]
+    assert [(event.status, event.attempts) for event in found] == [(200, 2), (502, 2)]
 
 
 async def test_a_stream_that_breaks_off_says_so(request_path: RequestPath) -> None:
@@ -346,10 +360,11 @@ class Process:
         self.process, self.url = process, url
 
     @classmethod
-    async def start(cls, config: Any, directory: Path) -> "Process":
+    async def start(cls, config: Any, directory: Path, *wrapper: str) -> "Process":
         file = directory / "router.json"
         file.write_text(config.model_dump_json())
         process = await asyncio.create_subprocess_exec(
+            *wrapper,
             sys.executable,
             "-m",
             "serving.router",

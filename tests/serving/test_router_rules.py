@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from registry.names import Version
 from serving.router.config import RouterConfig
 from serving.router.errors import Refusal
-from serving.router.releases import PodReport, PoolState, alias_target
+from serving.router.releases import PodReport, PoolState, alias_target, only_pod
 from serving.router.resolution import Asked, DomainReleases, PoolAliases, Serving, resolve
 from serving.router.sse import StreamFilter
 from serving.router.tenancy import Caller, TenancyRecord, TenantDirectory, authorize
@@ -183,6 +183,13 @@ def test_a_release_without_an_adapter_waits_for_a_server_that_is_up() -> None:
     down, up = PodReport(frozenset(), base=False), PodReport(frozenset())
     assert alias_target(base, None, None, PoolState("glm5", 1, [down])) is None
     assert alias_target(base, None, None, PoolState("glm5", 1, [down, up])) == base
+
+
+def test_a_pod_is_known_where_it_is_the_only_one() -> None:
+    one, other = (PodReport(frozenset(), pod=name) for name in ("vllm-0", "vllm-1"))
+    assert only_pod([one]) == "vllm-0"
+    assert only_pod([one, other]) is None
+    assert only_pod([]) is None
 
 
 def chunk(content: str, usage: object = None, *, spaces: bool = False) -> bytes:
