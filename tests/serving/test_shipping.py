@@ -1,5 +1,6 @@
 """Shipping: what reaches the warehouse when the shipper, the store, the volume or a page fails."""
 
+import asyncio
 import datetime as dt
 import json
 import signal
@@ -10,9 +11,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import duckdb
 import pytest
+from stand_in_vllm import StandInVllm
 from test_ledger import EVENT, INTENT, V1_EVENT, V1_INTENT
+from test_router_relays import started as started_router
+from world import World, running_sync, serving
 
 from registry.store import ObjectStore, StoredObject, open_store
 from serving.ledger import Event, Intent, LedgerError
@@ -520,6 +525,37 @@ def test_sigterm_beside_a_running_router_finishes_nothing(place: Place) -> None:
     assert process.returncode == 0, said
     assert not place.state().finished
     assert place.state().ledger_id == ledger_id(place.ledger)
+
+
+async def test_the_last_answer_of_a_drained_router_is_shipped(world: World) -> None:
+    """As in a pod that goes: the router gets SIGTERM and drains, then the shipper gets it."""
+    place = Place(world.root)
+    vllm = StandInVllm()
+    async with (
+        serving(vllm.application()) as vllm_url,
+        running_sync(world, vllm_url) as (sync_url, sync),
+        aiohttp.ClientSession() as session,
+    ):
+        router, key = await started_router(world, vllm_url, sync_url, sync)
+        shipper = started(place)
+        vllm.token_delay_s = 0.05
+        response = await session.post(
+            f"{router.url}/v1/chat/completions",
+            json={"model": "slm", "messages": [], "stream": True, "max_tokens": 10},
+            headers={"Authorization": f"Bearer {key}"},
+        )
+        await response.content.readline()
+        router.process.terminate()
+        assert (await response.read()).endswith(b"data: [DONE]\n\n")
+        assert await router.process.wait() == 0
+        shipper.terminate()
+        _, said = await asyncio.to_thread(shipper.communicate, timeout=60)
+    assert shipper.returncode == 0, said
+    (row,) = place.rows("events")
+    assert row["request_id"].hex == response.headers["X-Request-Id"]
+    assert (row["status"], row["output_tokens"]) == (200, 10)
+    assert place.state().finished
+    assert place.state().orphans == 0
 
 
 def test_once_says_what_is_damaged(place: Place) -> None:
