@@ -7,6 +7,7 @@ from typing import Any
 from registry.names import PoolName
 from serving.adapter_sync.config import AdapterSyncConfig
 from serving.edge.config import Address, EdgeConfig
+from serving.ledger.shipping.config import ShipperConfig
 from serving.router.config import PoolConfig, RouterConfig
 from serving.settings import Listen
 from serving.tracing.config import MlflowTarget, TracingConfig
@@ -203,6 +204,28 @@ class LocalWorkloads:
             ),
         )
         return self._python_service("router", "serving.router", config, ports.router)
+
+    def shipper(self) -> Service:
+        """Ships the router's ledger to the warehouse that bills are made from."""
+        name = self.config.name
+        config = ShipperConfig(
+            ledger_dir=Path(self.substrate.data("ledger")),
+            writer=f"{name}-router",
+            warehouse_uri=f"file://{self.state.home(name)}/warehouse",
+            interval_s=10,
+        )
+        return Service(
+            name="shipper",
+            command=(
+                self.substrate.python("serving"),
+                "-m",
+                "serving.ledger.shipping",
+                "--config",
+                self.substrate.file("shipper", "config.json"),
+            ),
+            files={"config.json": config.model_dump_json(indent=2)},
+            stop_timeout_s=30,
+        )
 
     def edge(self) -> Service:
         """Translates the HTTPRoutes for Envoy."""

@@ -29,6 +29,7 @@ _PURPOSE = {
     "mlflow": "runs and traces",
     "adapter-sync": "adapters on the model server",
     "router": "keys, releases, metering",
+    "shipper": "the ledger to the warehouse",
     "edge": "routes for Envoy",
     "envoy": "the address for clients",
 }

@@ -44,7 +44,9 @@ def _declare(stack: EnvironmentStack, state: StateDirectory) -> None:
     mlflow = declare(workloads.mlflow())
     vllm = declare(workloads.vllm(), before=(workloads.base_model(),))
     sync = declare(workloads.adapter_sync(), vllm, before=(workloads.evaluation_key(),))
-    router = declare(workloads.router(), sync, mlflow)
+    # What depends on it goes first: the shipper ends after the router, and ships its last events.
+    shipper = declare(workloads.shipper())
+    router = declare(workloads.router(), sync, mlflow, shipper)
     edge = declare(workloads.edge())
     declare(workloads.envoy(), edge, router)
     pulumi.export(contracts.OUTPUT, workloads.contract.model_dump(mode="json"))
