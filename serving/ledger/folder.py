@@ -2,7 +2,8 @@
 
     segment-0000000007.jsonl   records; names count up and are never used twice
     start-0000000006           a process began to write here, with segment 6 as its first
-    ledger-id                  random, made with the directory: another volume has another one
+    ledger-id                  random, made with the directory: another volume has another one, and
+                               one that is restored from a snapshot must get another one
     .writer.lock               held by the process that writes
 
 A process makes its start before its first segment, after it took the lock and repaired what the one

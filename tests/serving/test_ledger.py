@@ -1,11 +1,13 @@
 """The ledger: what it promises after crashes, damage and full disks."""
 
 import asyncio
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -164,6 +166,16 @@ def test_who_writes_is_known_without_disturbing_it(tmp_path: Path) -> None:
     segment.append(encode(EVENT))
     segment.close()
     assert not is_written(tmp_path)
+
+
+def test_a_writer_does_not_stumble_over_whoever_looks(tmp_path: Path) -> None:
+    SegmentFile(tmp_path, max_bytes=1000).close()
+    looking = os.open(tmp_path / ".writer.lock", os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    timer = threading.Timer(0.03, os.close, [looking])
+    timer.start()
+    SegmentFile(tmp_path, max_bytes=1000).close()
+    timer.join()
 
 
 def test_a_newer_schema_is_not_taken_for_damage() -> None:

@@ -3,9 +3,11 @@
 import asyncio
 import datetime as dt
 import json
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +16,8 @@ from typing import Any
 import aiohttp
 import duckdb
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from stand_in_vllm import StandInVllm
 from test_ledger import EVENT, INTENT, V1_EVENT, V1_INTENT
 from test_router_relays import started as started_router
@@ -335,6 +339,48 @@ def test_a_router_that_ended_leaves_orphans_without_a_successor(place: Place) ->
     assert place.ids("orphans") == [left.request_id]
 
 
+@settings(max_examples=30)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["admit", "admit", "end", "end", "ship", "restart"]),
+            st.integers(0, 10),
+        ),
+        max_size=40,
+    ),
+    st.integers(1, 3000),
+)
+def test_every_request_is_an_event_or_an_orphan(
+    steps: list[tuple[str, int]], max_bytes: int
+) -> None:
+    """Whatever the order, the length of segments and the moments of shipping and restarting."""
+    with tempfile.TemporaryDirectory() as directory:
+        place = Place(Path(directory))
+        segment = place.writing(max_bytes=max_bytes)
+        flying: list[Intent] = []
+        ended, left = set(), set()
+        for step, choice in steps:
+            if step == "admit":
+                flying.append(intent())
+                segment.append(lines(flying[-1]))
+            elif step == "end" and flying:
+                one = flying.pop(choice % len(flying))
+                segment.append(lines(event(one)))
+                ended.add(one.request_id)
+            elif step == "ship":
+                place.ship()
+            elif step == "restart":
+                segment.close()
+                left |= {one.request_id for one in flying}
+                flying = []
+                segment = place.writing(max_bytes=max_bytes)
+        segment.close()
+        left |= {one.request_id for one in flying}
+        assert place.ship(last=True).finished
+        assert place.ids() == sorted(ended)
+        assert place.ids("orphans") == sorted(left)
+
+
 def test_a_torn_tail_is_passed_over(place: Place) -> None:
     first, second = event(), event()
     path = place.wrote(first)
@@ -379,6 +425,32 @@ def test_a_segment_that_lost_shipped_bytes_is_reported(place: Place) -> None:
     (problem,) = place.ship().damaged
     assert "100 bytes long" in problem
     assert "restore the segment" in problem
+
+
+def test_a_volume_restored_from_a_snapshot_is_noticed(place: Place) -> None:
+    place.wrote(event())
+    snapshot = place.root / "snapshot"
+    shutil.copytree(place.ledger, snapshot)
+    place.wrote(event(), event())
+    place.wrote(event())
+    before = place.ship()
+    place.ledger.rename(place.root / "gone")
+    snapshot.rename(place.ledger)
+    place.wrote(event())
+    found = place.ship()
+    assert [problem.partition(": ")[0][-10:] for problem in found.damaged] == [
+        "0002.jsonl",
+        "0003.jsonl",
+    ]
+    assert "remove the file ledger-id" in found.damaged[1]
+    assert found.shipped_until == before.shipped_until
+    (place.ledger / "ledger-id").unlink()
+    last = event()
+    place.wrote(last)
+    after = place.ship()
+    assert after.damaged == ()
+    assert [entry.ledger_id for entry in after.lost] == [before.ledger_id]
+    assert last.request_id in place.ids()
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import signal
 import sys
 from pathlib import Path
 
+from serving.ledger.folder import LedgerError
 from serving.ledger.shipping.config import ShipperConfig
 from serving.ledger.shipping.shipper import Shipper
 from serving.settings import SettingsError, configure_logging, load
@@ -68,6 +69,9 @@ def attempt(shipper: Shipper, *, last: bool = False) -> bool:
     """Ship once; whether everything is shipped. Failures are logged: nothing leaves the ledger."""
     try:
         state = shipper.ship(last=last)
+    except LedgerError as error:
+        _log.warning("%s", error)
+        return False
     except Exception as error:  # whatever a store or a disk raises
         _log.error("not shipped, it stays in the ledger: %s: %s", type(error).__name__, error)
         return False

@@ -64,6 +64,6 @@ class DayFiles:
 
 
 def _convert(source: Path, target: Path, columns: dict[str, str]) -> None:
-    with duckdb.connect(config=_ENGINE) as connection:
+    with duckdb.connect(config={**_ENGINE, "temp_directory": str(target.parent)}) as connection:
         rows = connection.read_json(str(source), columns=columns, format="newline_delimited")
         rows.write_parquet(str(target), compression="zstd")

@@ -14,6 +14,7 @@ from serving.ledger.folder import (
     is_written,
     ledger_id,
     segment_number,
+    segment_path,
     segment_paths,
     starts,
 )
@@ -105,11 +106,21 @@ class Shipper:
     def _ship_segments(self, shipment: LedgerShipment) -> dict[int, str]:
         """Ship each segment; returns what is wrong, by segment."""
         problems = {}
+        newest = 0
         for path in segment_paths(self._config.ledger_dir):
+            newest = segment_number(path)
             problem = shipment.ship_segment(path)
             if problem is not None:
-                problems[segment_number(path)] = problem
-        return problems
+                problems[newest] = problem
+        gone = (number for number in shipment.progress if number > newest)
+        return problems | {number: self._gone(number) for number in gone}
+
+    def _gone(self, number: int) -> str:
+        path = segment_path(self._config.ledger_dir, number)
+        return (
+            f"{path}: it was shipped and is gone; when the volume was restored from a snapshot, "
+            "stop the router and remove the file ledger-id: the ledger then counts as another one"
+        )
 
     def _name_orphans(
         self,
