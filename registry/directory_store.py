@@ -65,6 +65,10 @@ class DirectoryStore:
         )
         return sorted(key for key in found if key.startswith(prefix) and not key.startswith("."))
 
+    def marks(self, prefix: str) -> dict[str, str]:
+        """Keys and their marks; see ObjectStore.marks."""
+        return {key: _mark(self._root / key) for key in self.list(prefix)}
+
     def _path(self, key: str) -> Path:
         return self._root / check_key(key)
 
@@ -108,6 +112,12 @@ class DirectoryStore:
 
 def _etag(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def _mark(path: Path) -> str:
+    # Every write makes a new file, so the inode tells apart what the clock is too coarse for.
+    found = path.stat()
+    return f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
 
 
 def _sync(path: Path) -> None:

@@ -54,14 +54,19 @@ class S3Store:
 
     def list(self, prefix: str) -> list[str]:
         """Keys that start with the prefix, sorted."""
+        return list(self.marks(prefix))
+
+    def marks(self, prefix: str) -> dict[str, str]:
+        """Keys and their etags; see ObjectStore.marks."""
         pages = self._client.get_paginator("list_objects_v2").paginate(
             Bucket=self._bucket, Prefix=self._prefix + prefix
         )
-        return sorted(
-            item["Key"].removeprefix(self._prefix)
+        found = {
+            item["Key"].removeprefix(self._prefix): item["ETag"]
             for page in pages
             for item in page.get("Contents", [])
-        )
+        }
+        return dict(sorted(found.items()))
 
     def _key(self, key: str) -> str:
         return self._prefix + check_key(key)

@@ -54,6 +54,12 @@ class ObjectStore(Protocol):
     def list(self, prefix: str) -> list[str]:
         """Keys that start with the prefix, sorted."""
 
+    def marks(self, prefix: str) -> dict[str, str]:
+        """Keys that start with the prefix, sorted, each with a mark of its object.
+
+        The mark changes when the object does, and is read without the content.
+        """
+
 
 def check_key(key: str) -> str:
     """Return the key when it can be one.

@@ -89,6 +89,17 @@ def test_lists_are_sorted_and_below_the_prefix(store: ObjectStore) -> None:
     assert store.list("nothing/") == []
 
 
+def test_a_mark_changes_when_its_object_does(store: ObjectStore) -> None:
+    store.put("runs/a/1", b"one")
+    store.put("runs/b/1", b"one")
+    before = store.marks("runs/")
+    store.put("runs/a/1", b"two")
+    after = store.marks("runs/")
+    assert list(after) == ["runs/a/1", "runs/b/1"]
+    assert after["runs/a/1"] != before["runs/a/1"]
+    assert after["runs/b/1"] == before["runs/b/1"]
+
+
 @pytest.mark.parametrize("key", ["", "/etc/passwd", "a/../b", "a//b", ".lock", "a/.tmp", "a b"])
 def test_keys_cannot_leave_the_store(store: ObjectStore, key: str) -> None:
     with pytest.raises(RegistryError, match="cannot be a registry key"):
