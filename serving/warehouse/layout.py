@@ -7,7 +7,9 @@
     pods/day=<day>/<source>.json                     pod intervals of a day
     runs/<month>/<domain>/<run>.json                 GPU time of training and evaluation jobs
     counters/day=<day>/<source>-<time>.json          samples of vLLM, gateway and router counters
-    parts/day=<day>/part.json, *.parquet             a day, de-duplicated and summed
+    parts/day=<day>/part.json                        which part of the day is the newest
+    parts/day=<day>/<sha256>.json                    a day, de-duplicated and summed; create-only
+    parts/day=<day>/<sha256>.parquet                 the events of that part; create-only
     closed/<month>.json                              a closed month
     credits/<month>/<id>.json                        credit notes, by the month that they appear in
 
@@ -40,6 +42,21 @@ def shipped_key(writer: str, ledger_id: str, segment: int) -> str:
 def writer_key(writer: str) -> str:
     """Key of what is known of a writer."""
     return f"writers/{writer}.json"
+
+
+def newest_part_key(day: dt.date) -> str:
+    """Key of what names a day's newest part."""
+    return f"{day_folder('parts', day)}part.json"
+
+
+def part_key(day: dt.date, digest: str) -> str:
+    """Key of a part, given its digest `sha256:<hex>`."""
+    return f"{day_folder('parts', day)}{digest.removeprefix('sha256:')}.json"
+
+
+def part_events_key(day: dt.date, digest: str) -> str:
+    """Key of the events that a part sums."""
+    return f"{day_folder('parts', day)}{digest.removeprefix('sha256:')}.parquet"
 
 
 def closed_key(month: str) -> str:
