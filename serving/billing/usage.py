@@ -45,7 +45,7 @@ class UsageRow:
 
 @dataclass(frozen=True)
 class GpuRow:
-    """GPU time of one day on one pod."""
+    """GPU time of one day on one pod. A pod's rows add up to its GPU-milliseconds of the day."""
 
     day: dt.date
     pod: str
@@ -53,6 +53,7 @@ class GpuRow:
     gpu_type: str
     price_class: PriceClass
     kind: Literal["used", "idle", "unmeasured"]
+    """Only what was used has a customer, domain and adapter."""
     customer: str | None
     domain: str | None
     served_model: str | None
