@@ -66,6 +66,11 @@ def run_result(domain: str, run_id: str) -> str:
     return f"{run_prefix(domain, run_id)}result.json"
 
 
+def run_traffic(domain: str, run_id: str, start: int) -> str:
+    """What one start of a run asked of a model server."""
+    return f"{run_prefix(domain, run_id)}traffic-{start}.json"
+
+
 def run_adapter_file(domain: str, run_id: str, name: str) -> str:
     """One file of the adapter that a training run made."""
     return f"{run_prefix(domain, run_id)}adapter/{name}"

@@ -73,6 +73,11 @@ class RunReporter:
         self._last_report = 0.0
         self._write()
 
+    @property
+    def traffic_key(self) -> str:
+        """Where this start of the run notes what it asks of model servers."""
+        return layout.run_traffic(self._domain, self._status.run_id, self._status.starts)
+
     def progress(
         self,
         *,

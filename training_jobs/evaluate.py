@@ -15,6 +15,7 @@ from registry.job import run_job
 from registry.manifest import read_manifest
 from registry.runs import RunReporter
 from registry.store import ObjectStore
+from registry.traffic import recorded
 from training_jobs.copy_baseline import nearest_answers
 from training_jobs.evaluate_config import NOT_IMPLEMENTED, EvaluateConfig
 from training_jobs.openai_client import OpenAIClient
@@ -76,7 +77,7 @@ def measure(config: EvaluateConfig, client: OpenAIClient, reporter: RunReporter)
     refuse_other_digest(config.heldout_path, config.heldout_digest)
     train = read_pairs(config.train_path)
     rows = read_pairs(config.heldout_path)[: config.rows]
-    names = [name for name in (config.served_name, config.base_name, config.live_name) if name]
+    names = config.asked_names
     reporter.progress(message=f"waiting for {config.served_name} to be loaded")
     client.wait_for(config.served_name, timeout_s=config.ready_timeout_s)
     done = _Counter(reporter, total=len(rows) * len(names))
@@ -163,7 +164,12 @@ def _not_run(name: str, reason: str | None) -> CheckResult:
 def _main(config: EvaluateConfig, store: ObjectStore, reporter: RunReporter) -> None:
     """Measure, sign, record."""
     manifest = read_manifest(store, config.domain, config.version)
-    domain_test = measure(config, OpenAIClient(config.openai_url), reporter)
+    client = OpenAIClient(config.openai_url)
+    planned = config.rows * len(config.asked_names)
+    with recorded(
+        store, reporter.traffic_key, config.run_id, planned=planned, asked=lambda: client.asked
+    ):
+        domain_test = measure(config, client, reporter)
     stored = write_evaluation(store, verdict(config, manifest.bundle_digest, domain_test))
     reporter.succeeded(
         {"status": "passed" if stored.passed else "failed", **stored.checks[0].detail}

@@ -40,3 +40,9 @@ class EvaluateConfig(Document):
     off: dict[SwitchableCheck, str]
     """Checks that do not apply, each with its reason."""
     ready_timeout_s: float = Field(default=300, gt=0)
+
+    @property
+    def asked_names(self) -> tuple[str, ...]:
+        """Models that the held-out rows are asked of."""
+        names = (self.served_name, self.base_name, self.live_name)
+        return tuple(name for name in names if name)

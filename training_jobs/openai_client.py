@@ -1,10 +1,14 @@
 """Ask an OpenAI-compatible server, many questions at a time."""
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
+
+from registry.traffic import Asked
 
 _TIMEOUT_S = 300.0
 
@@ -15,6 +19,13 @@ class OpenAIClient:
     def __init__(self, url: str, *, headers: dict[str, str] | None = None) -> None:
         """Talk to `url`, which ends in `/v1`."""
         self._http = httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT_S)
+        self._lock = threading.Lock()
+        self._asked = Asked()
+
+    @property
+    def asked(self) -> Asked:
+        """What was asked of the server's models so far."""
+        return self._asked
 
     def wait_for(self, model: str, *, timeout_s: float) -> None:
         """Wait until the server lists a model.
@@ -61,6 +72,7 @@ class OpenAIClient:
             return list(pool.map(ask, questions))
 
     def _ask(self, model: str, question: str, max_tokens: int) -> str:
+        self._count(unanswered=1)
         answer = self._http.post(
             "/chat/completions",
             json={
@@ -71,4 +83,19 @@ class OpenAIClient:
             },
         )
         answer.raise_for_status()
-        return str(answer.json()["choices"][0]["message"]["content"] or "")
+        body = answer.json()
+        self._count(unanswered=-1, answered=1, usage=body.get("usage"))
+        return str(body["choices"][0]["message"]["content"] or "")
+
+    def _count(
+        self, *, unanswered: int, answered: int = 0, usage: dict[str, Any] | None = None
+    ) -> None:
+        tokens = usage or {}
+        with self._lock:
+            before = self._asked
+            self._asked = Asked(
+                answered=before.answered + answered,
+                prompt_tokens=before.prompt_tokens + tokens.get("prompt_tokens", 0),
+                generation_tokens=before.generation_tokens + tokens.get("completion_tokens", 0),
+                unanswered=before.unanswered + unanswered,
+            )

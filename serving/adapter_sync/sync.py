@@ -80,7 +80,9 @@ class AdapterSync:
             for refused in self._refused
         }
         base = self._silent_looks < _SILENT_LOOKS
-        return PodStatus(pod=self._config.pod, base=base, adapters=adapters)
+        return PodStatus(
+            pod=self._config.pod, base=base, adapters=adapters, probes=self._server.probes()
+        )
 
     async def run(self) -> None:
         """Reconcile until cancelled."""

@@ -1,9 +1,12 @@
 """What adapter-sync asks of a vLLM server."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
+
+from serving.pod_status import ProbeCounts
 
 
 class ModelServerError(Exception):
@@ -29,6 +32,24 @@ class Fingerprint:
 _SAME = 1e-3
 
 
+@dataclass
+class _Probes:
+    """Counts what is asked of the server's models."""
+
+    since: datetime = field(default_factory=lambda: datetime.now(UTC))
+    requests: int = 0
+    prompt_tokens: int = 0
+    generation_tokens: int = 0
+    failed: int = 0
+    in_progress: int = 0
+
+    def answered(self, body: dict[str, Any]) -> None:
+        usage = body.get("usage") or {}
+        self.requests += 1
+        self.prompt_tokens += int(usage.get("prompt_tokens") or 0)
+        self.generation_tokens += int(usage.get("completion_tokens") or 0)
+
+
 class VllmServer:
     """One vLLM server with runtime LoRA updating."""
 
@@ -36,6 +57,11 @@ class VllmServer:
         self._session = session
         self._url = url
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._probes = _Probes()
+
+    def probes(self) -> ProbeCounts:
+        """What was asked of the server's models so far."""
+        return ProbeCounts(**vars(self._probes))
 
     async def adapters(self) -> dict[str, str]:
         """Served name and path of every adapter that the server holds.
@@ -71,7 +97,7 @@ class VllmServer:
             "temperature": 0,
             "logprobs": 1,
         }
-        body = await self._call("POST", "/v1/completions", request)
+        body = await self._probe(request)
         try:
             logprobs = body["choices"][0]["logprobs"]
             return Fingerprint(
@@ -79,6 +105,18 @@ class VllmServer:
             )
         except (KeyError, IndexError, TypeError) as error:
             raise ModelServerError(f"{model} gave no log probabilities for the probe") from error
+
+    async def _probe(self, request: dict[str, object]) -> dict[str, Any]:
+        self._probes.in_progress += 1
+        try:
+            body = await self._call("POST", "/v1/completions", request)
+        except ModelServerError:
+            self._probes.failed += 1
+            raise
+        finally:
+            self._probes.in_progress -= 1
+        self._probes.answered(body)
+        return body
 
     async def _call(
         self, method: str, path: str, body: dict[str, object] | None = None

@@ -1,0 +1,96 @@
+"""Requests and tokens of customers, from MLflow's trace metrics.
+
+`POST /api/3.0/mlflow/traces/metrics` (MLflow 3.17, `mlflow.server.handlers._query_trace_metrics`)
+adds up on the server: one number for each customer and measure, no traces to page through. Times
+are whole milliseconds there, both ends included.
+"""
+
+import datetime as dt
+from collections.abc import Iterable
+from typing import Any, Final
+
+import requests
+
+from serving.reconciliation.amounts import Amounts
+from serving.reconciliation.config import MlflowTraces
+from serving.reconciliation.errors import ReconciliationError
+from serving.tracing.trace import SPAN_NAME
+
+_TIMEOUT_S: Final = 60
+_METRICS: Final = (("trace_count", "COUNT"), ("input_tokens", "SUM"), ("output_tokens", "SUM"))
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MILLISECOND: Final = dt.timedelta(milliseconds=1)
+_QUOTES: Final = frozenset("'\"`\\")
+
+
+class Mlflow:
+    """The traces of one experiment."""
+
+    def __init__(self, config: MlflowTraces) -> None:
+        """Nothing is asked yet."""
+        self._config = config
+        self._session = requests.Session()
+
+    def traced(
+        self, customers: Iterable[str], began: dt.datetime, ended: dt.datetime
+    ) -> dict[str | None, Amounts]:
+        """Requests that began in an interval, by customer; None: of nobody.
+
+        Raises:
+            ReconciliationError: MLflow does not answer, or has no such experiment.
+        """
+        experiment = self._experiment()
+        times = {
+            "start_time_ms": (began - _EPOCH) // _MILLISECOND,
+            "end_time_ms": (ended - _EPOCH) // _MILLISECOND - 1,
+        }
+        found: dict[str | None, Amounts] = {
+            customer: self._amounts(experiment, times, customer) for customer in customers
+        }
+        rest = self._amounts(experiment, times, None)
+        for amounts in found.values():
+            rest -= amounts
+        return found | {None: rest}
+
+    def _amounts(self, experiment: str, times: dict[str, int], customer: str | None) -> Amounts:
+        filters = [_filter("mlflow.traceName", SPAN_NAME)]
+        if customer is not None:
+            filters.append(_filter("customer", customer))
+        values = []
+        for name, how in _METRICS:
+            body = {
+                "experiment_ids": [experiment],
+                "view_type": "TRACES",
+                "metric_name": name,
+                "aggregations": [{"aggregation_type": how}],
+                "filters": filters,
+                **times,
+            }
+            points = self._call("POST", "/api/3.0/mlflow/traces/metrics", json=body)
+            values.append(sum(round(p["values"][how]) for p in points.get("data_points", [])))
+        return Amounts(*values)
+
+    def _experiment(self) -> str:
+        name = self._config.experiment
+        found = self._call(
+            "GET", "/api/2.0/mlflow/experiments/get-by-name", params={"experiment_name": name}
+        )
+        return str(found["experiment"]["experiment_id"])
+
+    def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        url = self._config.url + path
+        try:
+            response = self._session.request(method, url, timeout=_TIMEOUT_S, **options)
+            response.raise_for_status()
+            body: dict[str, Any] = response.json()
+        except requests.RequestException as error:
+            raise ReconciliationError(f"{url}: {error}") from error
+        return body
+
+
+def _filter(tag: str, value: str) -> str:
+    if set(value) & _QUOTES:
+        raise ReconciliationError(
+            f"customer {value!r}: MLflow cannot be asked for a name with quotes or backslashes"
+        )
+    return f"trace.tag.`{tag}` = '{value}'"
