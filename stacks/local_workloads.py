@@ -8,6 +8,14 @@ from registry.names import PoolName
 from serving.adapter_sync.config import AdapterSyncConfig
 from serving.edge.config import Address, EdgeConfig
 from serving.ledger.shipping.config import ShipperConfig
+from serving.reconciliation.config import (
+    AdapterSyncSource,
+    EvaluationTraffic,
+    MlflowTraces,
+    ReconciliationConfig,
+    RouterSource,
+    VllmSource,
+)
 from serving.router.config import PoolConfig, RouterConfig
 from serving.settings import Listen
 from serving.tracing.config import MlflowTarget, TracingConfig
@@ -207,11 +215,10 @@ class LocalWorkloads:
 
     def shipper(self) -> Service:
         """Ships the router's ledger to the warehouse that bills are made from."""
-        name = self.config.name
         config = ShipperConfig(
             ledger_dir=Path(self.substrate.data("ledger")),
-            writer=f"{name}-router",
-            warehouse_uri=f"file://{self.state.home(name)}/warehouse",
+            writer=f"{self.config.name}-router",
+            warehouse_uri=self._warehouse_uri,
             interval_s=10,
         )
         return Service(
@@ -225,6 +232,46 @@ class LocalWorkloads:
             ),
             files={"config.json": config.model_dump_json(indent=2)},
             stop_timeout_s=30,
+        )
+
+    def sampler(self) -> Service:
+        """Keeps the counters of what restarts, for reconciliation."""
+        return Service(
+            name="sampler",
+            command=(
+                self.substrate.python("serving"),
+                "-m",
+                "serving.reconciliation.sample",
+                "--config",
+                self.substrate.file("sampler", "config.json"),
+            ),
+            files={"config.json": self.reconciliation.model_dump_json(indent=2)},
+        )
+
+    @property
+    def reconciliation(self) -> ReconciliationConfig:
+        """What the ledger is compared with."""
+        ports = self.config.ports
+        vllm = VllmSource(
+            name="vllm",
+            url=_url(ports.vllm),
+            pools=tuple(self.config.pools),
+            max_model_len=self.config.engine.max_model_len,
+        )
+        return ReconciliationConfig(
+            warehouse_uri=self._warehouse_uri,
+            sources=(
+                vllm,
+                AdapterSyncSource(
+                    name="adapter-sync", url=_url(ports.adapter_sync), probes=vllm.name
+                ),
+                RouterSource(name="router", url=_url(ports.router)),
+            ),
+            traces=MlflowTraces(url=_url(ports.mlflow)),
+            evaluations=EvaluationTraffic(registry_uri=self._registry_uri, source=vllm.name),
+            # One machine has one clock, and its servers do little: more samples hide less.
+            interval_s=15,
+            trace_delay_s=60,
         )
 
     def edge(self) -> Service:
@@ -301,6 +348,10 @@ class LocalWorkloads:
     @property
     def _registry_uri(self) -> str:
         return f"file://{self.state.path}/registry"
+
+    @property
+    def _warehouse_uri(self) -> str:
+        return f"file://{self.substrate.data('warehouse')}"
 
     @property
     def _model_directory(self) -> Path:

@@ -44,10 +44,10 @@ WHERE admitted >= $began AND admitted <= $ended
 _WORK: Final = """
 CREATE VIEW work AS
 SELECT pool, server, admitted, ended, retries,
-    CASE WHEN status >= 500 THEN 'failed'
+    CASE WHEN error IN ('upstream_refused', 'release_not_loaded') THEN 'refused'
+         WHEN status >= 500 THEN 'failed'
          WHEN input_tokens IS NOT NULL AND status < 400 AND error IS NULL THEN 'answered'
          WHEN input_tokens IS NOT NULL THEN 'cut_off'
-         WHEN error = 'upstream_refused' THEN 'refused'
          ELSE 'unmeasured' END AS outcome,
     coalesce(input_tokens, 0) AS prompt_tokens,
     coalesce(output_tokens, 0) AS generation_tokens

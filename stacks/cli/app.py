@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from registry.errors import RegistryError
-from stacks.cli import dashboards, inspection, lifecycle, releases
+from stacks.cli import dashboards, inspection, lifecycle, reconciliation, releases
 from stacks.config.load import ConfigError
 from stacks.driver import ReleaseError
 from substrates.local.supervisor import SupervisorError
@@ -27,6 +27,7 @@ lifecycle.register(app)
 releases.register(app)
 inspection.register(app)
 dashboards.register(app)
+reconciliation.register(app)
 
 INTERRUPTED = 130
 

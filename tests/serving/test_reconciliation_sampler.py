@@ -30,6 +30,7 @@ from serving.reconciliation.sample import follow, take
 from serving.reconciliation.samples import Sample, read_samples, readings, sampled
 from serving.reconciliation.scrape import scrape
 from serving.reconciliation.vllm import parse_vllm
+from tests.reconciliation.warehouse import Server, Warehouse, shares
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(__file__).parent / "data"
@@ -135,6 +136,27 @@ async def test_adapter_sync_counts_its_probes_as_the_server_does(
     world.go_live("bank-ledger", "v1.1")
     await until(lambda: (found := request_path.sync.status().probes) is not None
                 and found.failed > 0, "a probe fails")  # fmt: skip
+
+
+def test_what_a_real_vllm_counted_of_known_requests_is_explained(tmp_path: Path) -> None:
+    """The requests of EXPECTED, as the router would have recorded them."""
+    warehouse, server = Warehouse(tmp_path), Server()
+    unknown = {"input_tokens": None, "output_tokens": None}
+    for text, moment in ((FRESH, 0), (USED, 60)):
+        found = parse_vllm(text)
+        assert found.started is not None
+        server.started, server.counters = found.started, found.counters
+        warehouse.sample(moment, server)
+    for prompt, answer in ((16, 16), (16, 48), (5, 32), (16, 5), (3, 300)):
+        warehouse.event(10, 11, input_tokens=prompt, output_tokens=answer)
+    warehouse.event(12, 13, status=400, error="upstream_refused", **unknown)
+    warehouse.event(14, 15, status=503, error="release_not_loaded", **unknown)
+    warehouse.event(16, 17, status=499, error="client_closed", input_tokens=16, output_tokens=10)
+    report = warehouse.report()
+    assert report.explained
+    assert shares(report, "requests") == {}
+    assert shares(report, "prompt_tokens") == {"choices": 32}
+    assert shares(report, "generation_tokens") == {}
 
 
 class MetricsServer:

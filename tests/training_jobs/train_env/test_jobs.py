@@ -4,11 +4,13 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import httpx
 import pytest
 
 from registry.digests import file_digest
 from registry.evaluation import CheckResult, create_key_pair, verify
 from registry.store import open_store
+from registry.traffic import Asked
 from tests.training_jobs.train_env.tiny import write_base, write_pairs
 from training_jobs.copy_baseline import nearest_answers
 from training_jobs.dataset import Lengths, check_dataset
@@ -122,7 +124,8 @@ class _Server(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         assert body["temperature"] == 0
         text = body["messages"][0]["content"].upper()
-        self._send({"choices": [{"message": {"content": text}}]})
+        usage = {"prompt_tokens": len(text.split()), "completion_tokens": 2}
+        self._send({"choices": [{"message": {"content": text}}], "usage": usage})
 
     def _send(self, document):
         data = json.dumps(document).encode()
@@ -154,6 +157,14 @@ def test_answers_keep_the_order_of_the_questions(server):
     questions = [f"q{number}" for number in range(30)]
     answers = client.answers("words-v1.0", questions, max_tokens=4)
     assert answers == [question.upper() for question in questions]
+    assert client.asked == Asked(answered=30, prompt_tokens=30, generation_tokens=60)
+
+
+def test_a_question_without_an_answer_is_counted_as_such():
+    client = OpenAIClient("http://127.0.0.1:9/v1")
+    with pytest.raises(httpx.ConnectError):
+        client.answers("words-v1.0", ["q"], max_tokens=4)
+    assert client.asked == Asked(unanswered=1)
 
 
 def test_an_adapter_that_is_never_served_is_named(server):

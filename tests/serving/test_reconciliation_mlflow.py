@@ -1,0 +1,89 @@
+"""Traces of customers as the real MLflow adds them up."""
+
+import asyncio
+import datetime as dt
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from test_tracing import TRACE, mlflow_url
+
+from serving.reconciliation.amounts import Amounts
+from serving.reconciliation.config import MlflowTraces
+from serving.reconciliation.errors import ReconciliationError
+from serving.reconciliation.mlflow import Mlflow
+from serving.tracing.config import TracingConfig
+from serving.tracing.tracer import Tracer
+
+__all__ = ["mlflow_url"]
+
+STARTED = dt.datetime.fromtimestamp(TRACE.started_ns / 1e9, dt.UTC)
+
+
+def trace(number: int, **changes: Any) -> Any:
+    """The trace of a request, a second after the one before it."""
+    later = number * 1_000_000_000
+    return replace(
+        TRACE,
+        request_id=f"{number + 1:032x}",
+        started_ns=TRACE.started_ns + later,
+        first_byte_ns=None,
+        ended_ns=TRACE.ended_ns + later,
+        **changes,
+    )
+
+
+@pytest.mark.local
+async def test_the_real_mlflow_adds_up_each_customers_traces(mlflow_url: str) -> None:
+    tracer = Tracer(
+        TracingConfig(otlp_endpoint=f"{mlflow_url}/v1/traces", mlflow_url=mlflow_url),
+        on_dropped=lambda _: None,
+    )
+    for number in range(5):
+        tracer.record(trace(number))
+    tracer.record(trace(5, customer="customer-securities-B", input_tokens=100, output_tokens=9))
+    # Requests whose tokens nobody knows have traces as well.
+    unknown = {"input_tokens": None, "output_tokens": None}
+    tracer.record(trace(6, customer="customer-securities-B", status=502, **unknown))
+    client = Mlflow(MlflowTraces(url=mlflow_url))
+    names = ["customer-bank-A", "customer-securities-B", "customer-nobody"]
+    found: dict[str | None, Amounts] = {}
+
+    def ask(began: dt.datetime, ended: dt.datetime) -> dict[str | None, Amounts]:
+        return client.traced(names, began, ended)
+
+    async def arrived() -> None:
+        while sum(amounts.requests for amounts in found.values()) < 7:
+            await asyncio.sleep(0.3)
+            try:
+                found.update(await asyncio.to_thread(ask, STARTED, STARTED + dt.timedelta(hours=1)))
+            except ReconciliationError:
+                continue
+
+    async with asyncio.timeout(60):
+        await arrived()
+    await asyncio.to_thread(tracer.close)
+    assert found == {
+        "customer-bank-A": Amounts(5, 35, 15),
+        "customer-securities-B": Amounts(2, 100, 9),
+        "customer-nobody": Amounts(),
+        None: Amounts(),
+    }
+    # Both ends are to the millisecond: the begin is included, the end is not.
+    two = await asyncio.to_thread(
+        ask, STARTED + dt.timedelta(seconds=1), STARTED + dt.timedelta(seconds=3)
+    )
+    assert two["customer-bank-A"] == Amounts(2, 14, 6)
+
+
+async def test_a_name_that_could_change_the_question_is_refused() -> None:
+    client = Mlflow(MlflowTraces(url="http://127.0.0.1:9"))
+    client._experiment = lambda: "1"  # type: ignore[method-assign]
+    with pytest.raises(ReconciliationError, match="with quotes or backslashes"):
+        client.traced(["x' OR trace.tag.customer = 'y"], STARTED, STARTED)
+
+
+async def test_an_mlflow_that_is_away_is_named() -> None:
+    client = Mlflow(MlflowTraces(url="http://127.0.0.1:9"))
+    with pytest.raises(ReconciliationError, match=r"http://127\.0\.0\.1:9/api"):
+        client.traced(["customer-bank-A"], STARTED, STARTED)
