@@ -20,20 +20,29 @@ from serving.reconciliation.amounts import Amounts
 from serving.reconciliation.coverage import Coverage, Window
 from serving.reconciliation.errors import ReconciliationError
 from serving.reconciliation.samples import days
+from serving.reconciliation.shipping import OpenRequest
 from serving.reconciliation.traces import CustomerTally, TraceMoments
 from serving.reconciliation.upstream import Tally
 from serving.warehouse.columns import EVENTS, ORPHANS
 from serving.warehouse.layout import day_folder
 
+# Few ids come twice. To find them costs little; to choose a first row for every id costs much.
 _EVENT: Final = """
 CREATE TABLE event AS
-SELECT DISTINCT ON (request_id)
-    request_id, admitted, ended, customer, pool, server, status, error,
-    greatest(coalesce(attempts, 1) - 1, 0) AS retries, input_tokens, output_tokens,
-    wasted_pool, wasted_server, wasted_input_tokens, wasted_output_tokens
-FROM {source}
-WHERE ended >= $began AND admitted <= $ended
-ORDER BY request_id, ended
+WITH shipped AS NOT MATERIALIZED (
+    SELECT request_id, admitted, ended, customer, pool, server, status, error,
+        greatest(coalesce(attempts, 1) - 1, 0) AS retries, input_tokens, output_tokens,
+        wasted_pool, wasted_server, wasted_input_tokens, wasted_output_tokens
+    FROM {source}
+    WHERE ended >= $began AND admitted <= $ended
+), twice AS (
+    SELECT request_id FROM shipped GROUP BY request_id HAVING count(*) > 1
+), firsts AS (
+    SELECT DISTINCT ON (request_id) shipped.* FROM shipped SEMI JOIN twice USING (request_id)
+    ORDER BY request_id, ended
+)
+SELECT shipped.* FROM shipped ANTI JOIN twice USING (request_id)
+UNION ALL SELECT * FROM firsts
 """
 _ORPHAN: Final = """
 CREATE TABLE orphan AS
@@ -91,6 +100,7 @@ SELECT customer, inside, doubt, count(*), sum(prompt), sum(answer),
 FROM placed WHERE inside OR doubt = 'boundary'
 GROUP BY ALL ORDER BY ALL
 """
+_ENGINE: Final = {"threads": 2, "memory_limit": "1GB", "autoinstall_known_extensions": False}
 _PRIORITIES: Final = ("pod_restart", "not_sampled", "in_flight")
 
 
@@ -113,9 +123,8 @@ class LedgerView:
         """Load the files. Raises ReconciliationError for one that cannot be read."""
         with self._stack as stack:
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="reconcile-")))
-            self._db = stack.enter_context(
-                duckdb.connect(config={"temp_directory": str(scratch / "spill"), "threads": 2})
-            )
+            engine = {**_ENGINE, "temp_directory": str(scratch / "spill")}
+            self._db = stack.enter_context(duckdb.connect(str(scratch / "db"), config=engine))
             self._load("event", _EVENT, EVENTS, scratch)
             self._load("orphan", _ORPHAN, ORPHANS, scratch)
             self._db.execute(_WORK)
@@ -164,10 +173,16 @@ class LedgerView:
         ).fetchone()
         return int(row[0]) if row else 0
 
-    def named(self) -> set[str]:
-        """Ids of requests whose end or orphanhood is known."""
-        rows = self._db.execute("SELECT request_id FROM event UNION SELECT request_id FROM orphan")
-        return {request_id.hex for (request_id,) in rows.fetchall()}
+    def going_on(self, requests: Sequence[OpenRequest]) -> list[OpenRequest]:
+        """Those of some requests of which neither an event nor an orphan is known."""
+        rows = self._db.execute(
+            "SELECT request_id FROM event WHERE list_contains($ids::UUID[], request_id) "
+            "UNION ALL "
+            "SELECT request_id FROM orphan WHERE list_contains($ids::UUID[], request_id)",
+            {"ids": [request.request_id for request in requests]},
+        ).fetchall()
+        named = {request_id.hex for (request_id,) in rows}
+        return [request for request in requests if request.request_id not in named]
 
     def customers(self, moments: TraceMoments) -> list[CustomerTally]:
         """What every customer asked of an interval, by admission."""

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -27,7 +27,7 @@ from serving.reconciliation.ledger import LedgerView
 from serving.reconciliation.mlflow import Mlflow
 from serving.reconciliation.report import Comparison, Report
 from serving.reconciliation.samples import Sample, read_samples, readings, sampled
-from serving.reconciliation.shipping import Shipping, read_shipping
+from serving.reconciliation.shipping import OpenRequest, read_shipping
 from serving.reconciliation.traces import TraceMoments, compare_traces
 from serving.reconciliation.upstream import CounterRules, choices, expect, unended
 from serving.router.body import MAX_CHOICES
@@ -83,10 +83,11 @@ class _Reconciliation:
         first = min([self._began, *(coverage.began for _, coverage in covered)])
         last = max([self._ended, *(coverage.ended for _, coverage in covered)])
         with LedgerView(self._store, first - longest, last + self._margin) as ledger:
+            going_on = ledger.going_on(shipping.open)
             comparisons = [
-                self._counters(source, coverage, ledger, shipping) for source, coverage in covered
+                self._counters(source, coverage, ledger, going_on) for source, coverage in covered
             ]
-            comparisons += self._traces(ledger, shipping)
+            comparisons += self._traces(ledger, going_on)
         return Report(self._began, self._ended, comparisons, self._notes)
 
     def _needed(self, covered: list[tuple[CounterSource, Coverage]]) -> dt.datetime:
@@ -125,11 +126,23 @@ class _Reconciliation:
             )
 
     def _counters(
-        self, source: CounterSource, coverage: Coverage, ledger: LedgerView, shipping: Shipping
+        self,
+        source: CounterSource,
+        coverage: Coverage,
+        ledger: LedgerView,
+        going_on: Sequence[OpenRequest],
     ) -> Comparison:
         rules = self._rules(source, coverage)
         expected = expect(ledger.tallies(source.pools, coverage), rules)
-        bounds = [*expected.bounds, *self._unended(source, coverage, ledger, shipping, rules)]
+        until = coverage.ended + self._margin
+        open_here = sum(
+            request.pool in source.pools and request.admitted <= until for request in going_on
+        )
+        bounds = [
+            *expected.bounds,
+            unended(ledger.orphans(source.pools, until), "orphan", rules),
+            unended(open_here, "in_flight", rules),
+        ]
         if isinstance(source, VllmSource):
             bounds.append(choices(coverage.increment("further_answers"), rules))
             bounds += self._beside(source, coverage)
@@ -154,26 +167,6 @@ class _Reconciliation:
             counts_partial=isinstance(source, VllmSource),
         )
 
-    def _unended(
-        self,
-        source: CounterSource,
-        coverage: Coverage,
-        ledger: LedgerView,
-        shipping: Shipping,
-        rules: CounterRules,
-    ) -> Iterator[Bound]:
-        """Requests without an end: cut off by a crash, or going on when they were shipped."""
-        until = coverage.ended + self._margin
-        yield unended(ledger.orphans(source.pools, until), "orphan", rules)
-        named = ledger.named()
-        going_on = sum(
-            request.pool in source.pools
-            and request.admitted <= until
-            and request.request_id not in named
-            for request in shipping.open
-        )
-        yield unended(going_on, "in_flight", rules)
-
     def _beside(self, source: VllmSource, coverage: Coverage) -> Iterator[Bound]:
         """What reached the servers beside customers' requests."""
         for prober in self._config.sources:
@@ -188,7 +181,7 @@ class _Reconciliation:
     def _readings(self, source: str, began: dt.datetime, ended: dt.datetime) -> list[Reading]:
         return readings(read_samples(self._store, source, began, ended))
 
-    def _traces(self, ledger: LedgerView, shipping: Shipping) -> list[Comparison]:
+    def _traces(self, ledger: LedgerView, going_on: Sequence[OpenRequest]) -> list[Comparison]:
         config = self._config.traces
         if config is None:
             return []
@@ -199,7 +192,7 @@ class _Reconciliation:
             self._began, self._ended, self._now - delay, _TRACE_EDGE, router_ends=ends
         )
         tallies = ledger.customers(moments)
-        in_flight = self._in_flight(ledger, shipping)
+        in_flight = self._in_flight(going_on)
         names = {tally.customer for tally in tallies} | in_flight.keys()
         traced = client.traced(sorted(names), self._began, self._ended)
         nobody = traced.pop(None)
@@ -245,14 +238,12 @@ class _Reconciliation:
             ]
         return dropped, tuple(windows)
 
-    def _in_flight(self, ledger: LedgerView, shipping: Shipping) -> dict[str, Amounts]:
+    def _in_flight(self, going_on: Sequence[OpenRequest]) -> dict[str, Amounts]:
         """The most that requests without a known end can be, by customer."""
         model_len = max((source.max_model_len for source in self._config.counted), default=0)
         rules = CounterRules(model_len=model_len, choices=MAX_CHOICES)
-        named = ledger.named()
         found: defaultdict[str, Amounts] = defaultdict(lambda: NOTHING)
-        for request in shipping.open:
-            inside = self._began <= request.admitted < self._ended
-            if inside and request.request_id not in named:
+        for request in going_on:
+            if self._began <= request.admitted < self._ended:
                 found[request.customer] += rules.work(1)
         return dict(found)
