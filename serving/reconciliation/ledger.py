@@ -100,7 +100,11 @@ SELECT customer, inside, doubt, count(*), sum(prompt), sum(answer),
 FROM placed WHERE inside OR doubt = 'boundary'
 GROUP BY ALL ORDER BY ALL
 """
-_ENGINE: Final = {"threads": 2, "memory_limit": "1GB", "autoinstall_known_extensions": False}
+_ENGINE: Final[dict[str, str | int | bool]] = {
+    "threads": 2,
+    "memory_limit": "1GB",
+    "autoinstall_known_extensions": False,
+}
 _PRIORITIES: Final = ("pod_restart", "not_sampled", "in_flight")
 
 
@@ -123,8 +127,7 @@ class LedgerView:
         """Load the files. Raises ReconciliationError for one that cannot be read."""
         with self._stack as stack:
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="reconcile-")))
-            engine = {**_ENGINE, "temp_directory": str(scratch / "spill")}
-            self._db = stack.enter_context(duckdb.connect(str(scratch / "db"), config=engine))
+            self._db = stack.enter_context(duckdb.connect(str(scratch / "db"), config=_ENGINE))
             self._load("event", _EVENT, EVENTS, scratch)
             self._load("orphan", _ORPHAN, ORPHANS, scratch)
             self._db.execute(_WORK)
