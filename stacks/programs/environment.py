@@ -47,7 +47,7 @@ def _declare(stack: EnvironmentStack, state: StateDirectory) -> None:
     # What depends on it goes first: the shipper ends after the router, and ships its last events.
     shipper = declare(workloads.shipper())
     router = declare(workloads.router(), sync, mlflow, shipper)
-    declare(workloads.sampler(), router)
     edge = declare(workloads.edge())
     declare(workloads.envoy(), edge, router)
+    declare(workloads.sampler(), router)
     pulumi.export(contracts.OUTPUT, workloads.contract.model_dump(mode="json"))
