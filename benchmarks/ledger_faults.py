@@ -56,6 +56,10 @@ class FatalStore:
         """As the store does."""
         return self._store.list(prefix)
 
+    def marks(self, prefix: str) -> dict[str, str]:
+        """As the store does."""
+        return self._store.marks(prefix)
+
     def _write(self, write: Callable[[], str]) -> str:
         self._left -= 1
         if self._left == 0 and not self._after:

@@ -100,7 +100,7 @@ SELECT customer, inside, doubt, count(*), sum(prompt), sum(answer),
 FROM placed WHERE inside OR doubt = 'boundary'
 GROUP BY ALL ORDER BY ALL
 """
-_ENGINE: Final[dict[str, str | int | bool]] = {
+_ENGINE: Final[dict[str, str | bool | int | float | list[str]]] = {
     "threads": 2,
     "memory_limit": "1GB",
     "autoinstall_known_extensions": False,

@@ -77,6 +77,7 @@ class Traced:
             await until(
                 lambda: f"{self.process.pid} +++ exited with 0" in self.trace.read_text(),
                 "the trace is whole",
+                seconds=60,
             )
 
 

@@ -6,45 +6,36 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from test_tracing import TRACE, mlflow_url
+from test_tracing import mlflow_url, running_tracer
+from traces import LABELS
+from traces import trace as sent
 
 from serving.reconciliation.amounts import Amounts
 from serving.reconciliation.config import MlflowTraces
 from serving.reconciliation.errors import ReconciliationError
 from serving.reconciliation.mlflow import Mlflow
-from serving.tracing.config import TracingConfig
-from serving.tracing.tracer import Tracer
+from serving.tracing.config import MlflowTarget, TracingConfig
+from serving.tracing.trace import InferenceTrace
 
 __all__ = ["mlflow_url"]
 
-STARTED = dt.datetime.fromtimestamp(TRACE.started_ns / 1e9, dt.UTC)
+STARTED = dt.datetime.fromtimestamp(sent().started_ns / 1e9, dt.UTC)
 
 
-def trace(number: int, **changes: Any) -> Any:
+def trace(number: int, *, customer: str = LABELS.customer, **changes: Any) -> InferenceTrace:
     """The trace of a request, a second after the one before it."""
+    first = sent(number, replace(LABELS, customer=customer), **changes)
     later = number * 1_000_000_000
     return replace(
-        TRACE,
-        request_id=f"{number + 1:032x}",
-        started_ns=TRACE.started_ns + later,
+        first,
+        started_ns=first.started_ns + later,
         first_byte_ns=None,
-        ended_ns=TRACE.ended_ns + later,
-        **changes,
+        ended_ns=first.ended_ns + later,
     )
 
 
 @pytest.mark.local
 async def test_the_real_mlflow_adds_up_each_customers_traces(mlflow_url: str) -> None:
-    tracer = Tracer(
-        TracingConfig(otlp_endpoint=f"{mlflow_url}/v1/traces", mlflow_url=mlflow_url),
-        on_dropped=lambda _: None,
-    )
-    for number in range(5):
-        tracer.record(trace(number))
-    tracer.record(trace(5, customer="customer-securities-B", input_tokens=100, output_tokens=9))
-    # Requests whose tokens nobody knows have traces as well.
-    unknown = {"input_tokens": None, "output_tokens": None}
-    tracer.record(trace(6, customer="customer-securities-B", status=502, **unknown))
     client = Mlflow(MlflowTraces(url=mlflow_url))
     names = ["customer-bank-A", "customer-securities-B", "customer-nobody"]
     found: dict[str | None, Amounts] = {}
@@ -60,9 +51,15 @@ async def test_the_real_mlflow_adds_up_each_customers_traces(mlflow_url: str) ->
             except ReconciliationError:
                 continue
 
-    async with asyncio.timeout(60):
+    config = TracingConfig(target=MlflowTarget(url=mlflow_url))
+    async with running_tracer(config) as (tracer, _), asyncio.timeout(60):
+        for number in range(5):
+            tracer.record(trace(number))
+        tracer.record(trace(5, customer="customer-securities-B", input_tokens=100, output_tokens=9))
+        # Requests whose tokens nobody knows have traces as well.
+        unknown = {"input_tokens": None, "output_tokens": None}
+        tracer.record(trace(6, customer="customer-securities-B", status=502, **unknown))
         await arrived()
-    await asyncio.to_thread(tracer.close)
     assert found == {
         "customer-bank-A": Amounts(5, 35, 15),
         "customer-securities-B": Amounts(2, 100, 9),

@@ -113,7 +113,7 @@ async def test_the_router_says_when_it_started_and_what_it_dropped(
     request_path: RequestPath,
 ) -> None:
     before = dt.datetime.now(dt.UTC)
-    request_path.router._metrics.traces_dropped.inc(3)
+    request_path.router._metrics.dropped_traces("queue_full", 3)
     async with request_path.session.get(f"{request_path.url}/metrics") as response:
         found = parse_router(await response.text())
     assert found.counters == {"traces_dropped": 3, "retries": 0}
