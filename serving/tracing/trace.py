@@ -16,7 +16,6 @@ the base model answered has no `lora`.
 """
 
 import hashlib
-import json
 import re
 import string
 from dataclasses import dataclass
@@ -41,7 +40,7 @@ _LABEL: Final = re.compile(rf"[ -$&-~]{{0,{_MAX_LABEL}}}")
 _PRINTABLE: Final = string.ascii_letters + string.digits + string.punctuation.replace("%", "") + " "
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Labels:
     """What many requests have in common: who asked, and what answers by which decision."""
 
@@ -63,7 +62,7 @@ class Labels:
     """Experiment and arm, when the request is in one."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class InferenceTrace:
     """One request as a trace shows it. Times are nanoseconds since the epoch."""
 
@@ -237,10 +236,9 @@ def _usage_details(trace: InferenceTrace) -> str | None:
     if trace.input_tokens is None:
         return None
     cached = min(trace.cached_tokens or 0, trace.input_tokens)
-    details = {"input": trace.input_tokens - cached, "output": trace.output_tokens or 0}
-    if cached:
-        details["input_cached_tokens"] = cached
-    return json.dumps(details)
+    uncached = trace.input_tokens - cached
+    details = f'"input": {uncached}, "output": {trace.output_tokens or 0}'
+    return f'{{{details}, "input_cached_tokens": {cached}}}' if cached else f"{{{details}}}"
 
 
 def _iso(ns: int) -> str:
