@@ -64,10 +64,12 @@ class FatalStore:
         self._left -= 1
         if self._left == 0 and not self._after:
             os.kill(os.getpid(), signal.SIGKILL)
-        etag = write()
-        if self._left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return etag
+        try:
+            return write()
+        finally:
+            # Also when the object was there already.
+            if self._left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
 
 
 @dataclass(frozen=True)
