@@ -4,7 +4,7 @@ import datetime as dt
 import itertools
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Self
 
 import yaml
 from pydantic import (
@@ -13,19 +13,24 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StringConstraints,
     ValidationError,
     model_validator,
 )
 
+from registry import documents
 from serving.billing.errors import BillingError
+from serving.billing.usage import PriceClass
 
-MAX_DECIMALS = 6
+MAX_DECIMALS: Final = 6
 """Digits after the point that a price may have, so that a token's price has 12 at most."""
+ANY_CUSTOMER: Final = "*"
+"""Key under `customers` for whoever is not listed by name."""
 
 
 def _no_float(value: object) -> object:
     # 0.1 is not a tenth in binary: a price must arrive as the digits that somebody wrote.
-    if isinstance(value, float):
+    if isinstance(value, float | bool):
         # pydantic reports a ValueError with its place in the file
         raise ValueError(f'write the price in quotes: "{value}"')  # noqa: TRY004
     return value
@@ -41,6 +46,8 @@ def _short(value: Decimal) -> Decimal:
 Price = Annotated[
     Decimal, BeforeValidator(_no_float), Field(ge=0, lt=10**9), AfterValidator(_short)
 ]
+Tokens = Annotated[int, Field(ge=0, strict=True)]
+_Name = Annotated[str, StringConstraints(min_length=1)]
 
 
 class _Model(BaseModel):
@@ -48,20 +55,100 @@ class _Model(BaseModel):
 
 
 class PoolPrices(_Model):
-    """Prices of one pool, per million tokens."""
+    """Prices of one pool; those of tokens are per million."""
 
     input: Price
     """Input tokens that the prefix cache did not hold."""
     cached_input: Price
     """Input tokens taken from the prefix cache."""
     output: Price
+    gpu_hour: Price | None = None
+    """One hour of one GPU: charged for what customers used, and the value of what nobody used.
+    Without it GPU time is shown and costs nothing."""
+
+
+class RunPrices(_Model):
+    """Prices of an hour of one GPU for training and evaluation jobs, by how it was bought."""
+
+    spot: Price
+    on_demand: Price = Field(alias="on-demand")
+
+    def of(self, price_class: PriceClass) -> Decimal:
+        """Return the price of one class."""
+        return self.spot if price_class == "spot" else self.on_demand
+
+
+class FreeTokens(_Model):
+    """Tokens of one pool that cost nothing, for each month."""
+
+    input: Tokens = 0
+    output: Tokens = 0
+
+
+class CustomerTerms(_Model):
+    """What was agreed with one customer, for each month."""
+
+    monthly_fee: Price = Decimal(0)
+    minimum: Price = Decimal(0)
+    """What an invoice comes to at least, before credit notes; the fee counts towards it."""
+    free_tokens: dict[_Name, FreeTokens] = Field(default_factory=dict)
+
+
+NO_TERMS: Final = CustomerTerms()
 
 
 class PricePeriod(_Model):
     """Prices that hold from the start of a UTC day until the next period."""
 
     from_day: dt.date = Field(alias="from")
-    pools: dict[str, PoolPrices] = Field(min_length=1)
+    pools: dict[_Name, PoolPrices] = Field(min_length=1)
+    runs: dict[_Name, RunPrices] = Field(default_factory=dict)
+    """By GPU type."""
+    customers: dict[_Name, CustomerTerms] | None = None
+    """By name. Without the key every customer is billed; with it, only those in it."""
+
+    @model_validator(mode="after")
+    def _known_pools(self) -> Self:
+        for name, terms in (self.customers or {}).items():
+            for pool in terms.free_tokens:
+                if pool not in self.pools:
+                    raise ValueError(
+                        f"customers.{name}.free_tokens.{pool}: there is no such pool; "
+                        f"there are {', '.join(sorted(self.pools))}"
+                    )
+        return self
+
+    def pool(self, name: str) -> PoolPrices:
+        """Return the prices of a pool.
+
+        Raises:
+            BillingError: There are none.
+        """
+        if name not in self.pools:
+            raise BillingError(
+                f"no price for pool {name!r} from {self.from_day} on; "
+                f"the table has {', '.join(sorted(self.pools))}"
+            )
+        return self.pools[name]
+
+    def run(self, gpu_type: str) -> RunPrices:
+        """Return the prices of jobs on a GPU type.
+
+        Raises:
+            BillingError: There are none.
+        """
+        if gpu_type not in self.runs:
+            raise BillingError(
+                f"no price for jobs on GPU {gpu_type!r} from {self.from_day} on; "
+                f"`runs` has {', '.join(sorted(self.runs)) or 'none'}"
+            )
+        return self.runs[gpu_type]
+
+    def terms(self, customer: str) -> CustomerTerms | None:
+        """Return what was agreed with a customer; None when it is unknown and not billed."""
+        if self.customers is None:
+            return NO_TERMS
+        return self.customers.get(customer) or self.customers.get(ANY_CUSTOMER)
 
 
 class PriceTable(_Model):
@@ -71,18 +158,25 @@ class PriceTable(_Model):
     prices: tuple[PricePeriod, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _ascending(self) -> "PriceTable":
+    def _ascending(self) -> Self:
         days = [period.from_day for period in self.prices]
         for earlier, later in itertools.pairwise(days):
-            if later <= earlier:
+            if later == earlier:
+                raise ValueError(f"two periods begin on {later}: a day has one set of prices")
+            if later < earlier:
                 raise ValueError(f"`from: {later}` follows {earlier}: put the oldest day first")
         return self
+
+    @property
+    def digest(self) -> str:
+        """`sha256:…` of the table's values."""
+        return documents.digest(self.model_dump(mode="json", by_alias=True))
 
     def at(self, day: dt.date) -> PricePeriod:
         """Return the period that a UTC day falls in.
 
         Raises:
-            BillingError: when the day is before the first period.
+            BillingError: The day is before the first period.
         """
         for period in reversed(self.prices):
             if period.from_day <= day:
@@ -93,22 +187,45 @@ class PriceTable(_Model):
         )
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """YAML in which a key that is written twice is an error: of two prices, neither is right."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  as the base class
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key.value!r} is there twice: keep one", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def read_prices(path: Path) -> PriceTable:
     """Read a price table from YAML.
 
     Raises:
-        BillingError: when the file is missing, is not YAML or is not a price table.
+        BillingError: The file is missing, is not YAML or is not a price table.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise BillingError(f"{path}: cannot be read: {error}") from error
     try:
-        values: Any = yaml.safe_load(text)
+        values: Any = yaml.load(text, Loader=_StrictLoader)  # noqa: S506  a SafeLoader
         return PriceTable.model_validate(values)
     except yaml.YAMLError as error:
         raise BillingError(f"{path}: not YAML: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise BillingError(f"{path}: {key}: {first['msg']} (found {first['input']!r})") from error
+        raise BillingError(f"{path}: {_first_error(error)}") from error
+
+
+def _first_error(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or "the file"
+    message = first["msg"].removeprefix("Value error, ")
+    found = first["input"]
+    # A whole section says nothing that its key does not.
+    return f"{key}: {message}" + ("" if isinstance(found, dict) else f" (found {found!r})")
