@@ -1,160 +1,250 @@
-"""A bill as a table, CSV or JSON; the same bill always gives the same bytes."""
+"""A statement as a table, CSV or JSON; the same statement always gives the same bytes."""
 
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from decimal import Context, Decimal
-from typing import Any
+from typing import Any, Final
 
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from serving.billing.bill import ROUNDING_RULE, Bill, CustomerTotal, Line
-from serving.ledger.records import Intent
+from serving.billing.codec import to_json
+from serving.billing.money import ROUNDING_RULE, plain
+from serving.billing.statement import Invoice, Line, LineKind, Statement
+from serving.billing.usage import Counts
 
-_USAGE = ("requests", "failed", "unmeasured", "input_tokens", "cached_tokens", "output_tokens")
-CSV_COLUMNS = (
-    *("record", "month", "customer", "domain", "adapter", "pool", "price_from"),
-    *_USAGE,
-    *("cost", "due", "currency", "request_id", "ts"),
+_USED: Final = (
+    *("requests", "failed", "unmeasured"),
+    *("input_tokens", "cached_tokens", "output_tokens"),
 )
+CSV_COLUMNS: Final = (
+    *("record", "month", "used_in", "customer", "kind", "domain", "served_model", "version"),
+    *("pool", "experiment", "price_from", *_USED, "gpu_ms", "gpu_type", "price_class"),
+    *("amount", "due", "currency", "reference", "where", "note"),
+)
+_TITLES: Final[dict[LineKind, str]] = {
+    "tokens": "{served_model}",
+    "gpu_time": "GPU time, {served_model}",
+    "training": "training {reference}",
+    "evaluation": "evaluation {reference}",
+    "flat_fee": "monthly fee",
+    "free_tier": "free tokens, {served_model}",
+    "minimum": "minimum",
+    "credit": "credit note {reference}",
+}
 
 
-def plain(value: Decimal) -> str:
-    """Write a decimal in full: no exponent, no zeros that say nothing, at least two decimals."""
-    text = format(Context(prec=60).normalize(value), "f")
-    whole, _, fraction = text.partition(".")
-    return f"{whole}.{fraction:0<2}"
+def render_json(statement: Statement) -> str:
+    """Return the statement as one JSON object; amounts are strings, which no reader rounds."""
+    values = {**to_json(statement), "rounding": ROUNDING_RULE}
+    return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
 
 
-def render_json(bill: Bill) -> str:
-    """Return the bill as one JSON object; amounts are strings, so that no reader rounds them."""
-    return (
-        json.dumps(
-            {
-                "month": bill.month,
-                "currency": bill.currency,
-                "rounding": ROUNDING_RULE,
-                "customers": [
-                    {
-                        "customer": total.customer,
-                        "requests": total.requests,
-                        "cost": plain(total.cost),
-                        "due": plain(total.due),
-                        "pool_requests": dict(total.pool_requests),
-                    }
-                    for total in bill.customers
-                ],
-                "lines": [_line(line) for line in bill.lines],
-                "orphans": [_orphan(intent) for intent in bill.orphans],
-                "total": plain(bill.total),
-            },
-            indent=2,
-            ensure_ascii=False,
-        )
-        + "\n"
-    )
+def render_csv(statement: Statement) -> str:
+    """Return the statement as CSV; the first column says what a row is.
 
-
-def render_csv(bill: Bill) -> str:
-    """Return the bill as CSV; the first column says what a row is.
-
-    `usage` rows are the lines, `customer` rows what each owes, `orphan` rows the requests without
-    an end, and the `total` row is the sum of the customers' rows.
+    `line` rows are those of the invoices, `customer` rows what each owes, `platform` rows GPU time
+    that nobody is billed for, `orphan` and `attention` rows what is not billed and why, and the
+    `total` row is the sum of the customers' rows.
     """
     stream = io.StringIO()
     writer = csv.DictWriter(stream, CSV_COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
-    common = {"month": bill.month, "currency": bill.currency}
-    for line in bill.lines:
-        writer.writerow({"record": "usage", **common, **_line(line)})
-    for total in bill.customers:
-        writer.writerow(
-            {
-                "record": "customer",
-                **common,
-                "customer": total.customer,
-                "requests": total.requests,
-                "cost": plain(total.cost),
-                "due": plain(total.due),
-            }
-        )
-    for intent in bill.orphans:
-        writer.writerow({"record": "orphan", **common, **_orphan(intent)})
-    writer.writerow({"record": "total", **common, "due": plain(bill.total)})
+    common = {"month": statement.month, "currency": statement.currency}
+    for row in _rows(statement):
+        writer.writerow({**common, **row})
     return stream.getvalue()
 
 
-def render_table(bill: Bill) -> RenderableType:
-    """Return the bill for a terminal."""
-    parts: list[RenderableType] = [_usage_table(bill)]
-    if bill.customers:
-        parts.append(_customer_table(bill))
+def render_table(statement: Statement) -> RenderableType:
+    """Return the statement for a terminal."""
+    parts: list[RenderableType] = [_lines_table(statement)]
+    if statement.invoices:
+        parts.append(_customer_table(statement))
     parts.append(Text(ROUNDING_RULE, style="dim"))
-    if bill.orphans:
-        parts.append(_orphan_table(bill))
+    if statement.platform:
+        parts.append(_platform_table(statement))
+    if statement.orphans:
+        parts.append(_orphan_table(statement))
+    if statement.attention:
+        parts.append(_attention_table(statement))
     return Group(*parts)
+
+
+def _rows(statement: Statement) -> Iterator[dict[str, Any]]:
+    for invoice in statement.invoices:
+        for line in invoice.lines:
+            yield {"record": "line", **_line_row(line)}
+    for invoice in statement.invoices:
+        yield {
+            "record": "customer",
+            "customer": invoice.customer,
+            **_counts(invoice.counts),
+            "gpu_ms": invoice.gpu_ms,
+            "amount": plain(invoice.cost),
+            "due": plain(invoice.due),
+        }
+    for platform in statement.platform:
+        yield {"record": "platform", **to_json(platform)}
+    for orphan in statement.orphans:
+        yield {
+            "record": "orphan",
+            "customer": orphan.customer,
+            "domain": orphan.domain,
+            "served_model": orphan.served_model,
+            "pool": orphan.pool,
+            "reference": orphan.request_id,
+            "where": orphan.writer,
+            "note": f"admitted {orphan.admitted.isoformat()}",
+        }
+    for found in statement.attention:
+        yield {
+            "record": "attention",
+            "kind": found.kind,
+            "requests": found.requests,
+            "where": found.where,
+            "note": found.detail,
+        }
+    yield {"record": "total", "due": plain(statement.total_due)}
+
+
+def _line_row(line: Line) -> dict[str, Any]:
+    names = (
+        *("customer", "kind", "domain", "served_model", "version", "pool", "experiment"),
+        *("price_from", "gpu_ms", "gpu_type", "price_class", "amount", "reference", "note"),
+    )
+    values = {name: to_json(getattr(line, name)) for name in names}
+    return {**values, "used_in": line.month, **_counts(line.counts)}
+
+
+def _counts(counts: Counts) -> dict[str, int]:
+    return {name: getattr(counts, name) for name in _USED}
 
 
 @dataclass(frozen=True)
 class _Column:
-    """A count of the usage table."""
+    """A number of the lines' table."""
 
     title: str
     of: Callable[[Line], int]
     optional: bool = False
     """Left out when it is zero on every line."""
 
+    def shown(self, line: Line) -> str:
+        """The number, or nothing where there is none."""
+        value = self.of(line)
+        return f"{value:,}" if value else ""
 
-_COLUMNS = (
-    _Column("requests", lambda line: line.usage.requests),
-    _Column("failed", lambda line: line.usage.failed, optional=True),
-    _Column("unmeasured", lambda line: line.usage.unmeasured, optional=True),
-    _Column("tokens in", lambda line: line.usage.input_tokens),
-    _Column("cached", lambda line: line.usage.cached_tokens, optional=True),
-    _Column("tokens out", lambda line: line.usage.output_tokens),
+
+_COLUMNS: Final = (
+    _Column("requests", lambda line: line.counts.requests),
+    _Column("failed", lambda line: line.counts.failed, optional=True),
+    _Column("unmeasured", lambda line: line.counts.unmeasured, optional=True),
+    _Column("tokens in", lambda line: line.counts.input_tokens),
+    _Column("cached", lambda line: line.counts.cached_tokens, optional=True),
+    _Column("tokens out", lambda line: line.counts.output_tokens),
+    _Column("GPU ms", lambda line: line.gpu_ms, optional=True),
 )
 
 
-def _usage_table(bill: Bill) -> RenderableType:
-    if not bill.lines:
-        return Text(f"No request ended in {bill.month}.")
-    table = _table(f"{bill.month}, amounts in {bill.currency}")
-    for name in ("customer", "adapter", "pool"):
+def _lines_table(statement: Statement) -> RenderableType:
+    lines = [line for invoice in statement.invoices for line in invoice.lines]
+    if not lines:
+        return Text(f"No request was billed in {statement.month}.")
+    state = "closed" if statement.closed else "open"
+    table = _table(f"{statement.month} ({state}), amounts in {statement.currency}")
+    for name in ("customer", "for", "pool"):
         table.add_column(name, overflow="fold")
     # Eighty columns hold no column of zeros.
-    shown = [
-        column for column in _COLUMNS if not column.optional or any(map(column.of, bill.lines))
-    ]
+    shown = [column for column in _COLUMNS if not column.optional or any(map(column.of, lines))]
     for column in shown:
         table.add_column(column.title, justify="right", no_wrap=True)
     table.add_column("cost", justify="right", overflow="fold")
-    for line in bill.lines:
-        numbers = [f"{column.of(line):,}" for column in shown]
-        key = line.key
-        table.add_row(key.customer, key.adapter, key.pool, *numbers, plain(line.cost))
+    for line in lines:
+        numbers = [column.shown(line) for column in shown]
+        title = Text(_title(line, statement.month))
+        table.add_row(Text(line.customer), title, line.pool, *numbers, plain(line.amount))
     return table
 
 
-def _customer_table(bill: Bill) -> RenderableType:
+def _title(line: Line, month: str) -> str:
+    title = _TITLES[line.kind].format(served_model=line.served_model, reference=line.reference)
+    return title if line.month == month else f"{title} ({line.month})"
+
+
+def _customer_table(statement: Statement) -> RenderableType:
     table = _table("", show_footer=True)
     table.add_column("customer", footer="total")
     table.add_column("requests", justify="right")
     table.add_column("pools")
     table.add_column("exact", justify="right")
-    table.add_column("due", justify="right", footer=f"{bill.total} {bill.currency}")
-    for total in bill.customers:
+    table.add_column("saved", justify="right")
+    total = f"{plain(statement.total_due)} {statement.currency}"
+    table.add_column("due", justify="right", footer=total)
+    for invoice in statement.invoices:
         table.add_row(
-            total.customer,
-            f"{total.requests:,}",
-            _split(total),
-            plain(total.cost),
-            f"{total.due} {bill.currency}",
+            Text(invoice.customer),
+            f"{invoice.counts.requests:,}",
+            _split(invoice),
+            plain(invoice.cost),
+            "-" if invoice.saved is None else plain(invoice.saved),
+            f"{plain(invoice.due)} {statement.currency}",
         )
+    return Group(
+        table,
+        Text("saved: the same tokens at llm prices, less tokens and wasted tokens.", style="dim"),
+    )
+
+
+def _split(invoice: Invoice) -> str:
+    shares = (
+        f"{pool} {100 * count / invoice.counts.requests:.1f} %"
+        for pool, count in invoice.pool_requests.items()
+    )
+    return ", ".join(shares)
+
+
+def _platform_table(statement: Statement) -> RenderableType:
+    table = _table("GPU time that no customer is billed for")
+    for name in ("kind", "pool", "GPU", "bought"):
+        table.add_column(name)
+    for name in ("GPU ms", "value"):
+        table.add_column(name, justify="right")
+    for line in statement.platform:
+        numbers = (f"{line.gpu_ms:,}", plain(line.amount))
+        table.add_row(line.kind, line.pool, line.gpu_type, line.price_class, *numbers)
+    return table
+
+
+def _orphan_table(statement: Statement) -> RenderableType:
+    title = "Admitted without an end in the ledger (in flight, or cut off by a crash); not billed"
+    rows = (
+        (each.request_id, each.admitted.isoformat(), each.customer, each.served_model, each.pool)
+        for each in statement.orphans
+    )
+    return _text_table(title, ("request", "admitted", "customer", "adapter", "pool"), rows)
+
+
+def _attention_table(statement: Statement) -> RenderableType:
+    rows = (
+        (each.kind, each.where, f"{each.requests:,}", each.detail) for each in statement.attention
+    )
+    title = "Needs attention: not in the invoices"
+    return _text_table(title, ("what", "where", "requests", "detail"), rows)
+
+
+def _text_table(
+    title: str, columns: Iterable[str], rows: Iterable[tuple[str, ...]]
+) -> RenderableType:
+    table = _table(title)
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
     return table
 
 
@@ -166,47 +256,3 @@ def _table(title: str, *, show_footer: bool = False) -> Table:
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
-
-
-def _split(total: CustomerTotal) -> str:
-    shares = (
-        f"{pool} {100 * count / total.requests:.1f} %"
-        for pool, count in total.pool_requests.items()
-    )
-    return ", ".join(shares)
-
-
-def _orphan_table(bill: Bill) -> RenderableType:
-    title = "Admitted without an end in the ledger (in flight, or cut off by a crash); not billed"
-    table = _table(title)
-    for name in ("request", "admitted", "customer", "adapter", "pool"):
-        table.add_column(name, overflow="fold")
-    for intent in bill.orphans:
-        table.add_row(
-            intent.request_id, intent.ts, intent.customer, intent.served_model, intent.pool
-        )
-    return table
-
-
-def _line(line: Line) -> dict[str, Any]:
-    key = line.key
-    return {
-        "customer": key.customer,
-        "domain": key.domain,
-        "adapter": key.adapter,
-        "pool": key.pool,
-        "price_from": key.price_from.isoformat(),
-        **{name: getattr(line.usage, name) for name in _USAGE},
-        "cost": plain(line.cost),
-    }
-
-
-def _orphan(intent: Intent) -> dict[str, Any]:
-    return {
-        "customer": intent.customer,
-        "domain": intent.domain,
-        "adapter": intent.served_model,
-        "pool": intent.pool,
-        "request_id": intent.request_id,
-        "ts": intent.ts,
-    }

@@ -1,4 +1,7 @@
-"""A month's statement: one invoice for each customer, and what belongs to nobody. No I/O."""
+"""A month's statement: one invoice for each customer, and what belongs to nobody. No I/O.
+
+Amounts are exact decimals, and tuples are sorted: the same usage gives the same statement.
+"""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -21,7 +24,8 @@ class Line:
     customer: str
     amount: Decimal
     month: str
-    """`YYYY-MM` of the use; an earlier one than the statement's for what arrived late."""
+    """`YYYY-MM` of the use; an earlier one than the statement's for what arrived late. For a
+    credit, the month that it corrects."""
     domain: str | None = None
     served_model: str | None = None
     version: str | None = None
@@ -30,11 +34,15 @@ class Line:
     price_from: dt.date | None = None
     """First day of the prices that the line was made with."""
     counts: Counts = NO_COUNTS
+    """For `tokens`: what was used. For `free_tier`: the tokens that it gives back."""
     input_amount: Decimal = Decimal(0)
-    """For `tokens`: what the input tokens outside the prefix cache cost; the three add up."""
+    """For `tokens` and `free_tier`: what the input tokens outside the prefix cache cost; the three
+    add up to the amount."""
     cached_amount: Decimal = Decimal(0)
     output_amount: Decimal = Decimal(0)
     gpu_ms: int = 0
+    gpu_hour: Decimal | None = None
+    """Price of an hour of one GPU; None where its time is shown and not charged."""
     gpu_type: str | None = None
     price_class: PriceClass | None = None
     reference: str | None = None
@@ -53,19 +61,23 @@ class Invoice:
     due: Decimal
     """The same, rounded once to 0.01, half to even."""
     counts: Counts
+    """Sum of the `tokens` lines."""
     gpu_ms: int
+    """Sum of the `gpu_time` lines; jobs are not in it."""
     pool_requests: Mapping[str, int]
     all_llm_amount: Decimal | None
-    """What the same requests would have cost in pool `llm`; None where it has no prices."""
+    """What the same tokens would have cost in pool `llm`; None where it has no prices."""
     saved: Decimal | None
-    """`all_llm_amount` less what the tokens did cost, wasted ones included."""
+    """`all_llm_amount` less what the tokens did cost, wasted ones at the prices of `slm` included
+    (they are not billed). Free tiers, GPU time and fees are left out on both sides."""
 
 
 @dataclass(frozen=True)
 class PlatformLine:
-    """GPU time that no customer used."""
+    """GPU time that no customer is billed for."""
 
-    kind: Literal["idle", "unmeasured"]
+    kind: Literal["idle", "unmeasured", "unbilled"]
+    """`unbilled`: used by a customer that the price table does not know."""
     pool: str
     gpu_type: str
     price_class: PriceClass
@@ -75,7 +87,7 @@ class PlatformLine:
 
 @dataclass(frozen=True)
 class DayTotal:
-    """One day of one customer and pool, for charts."""
+    """One day of one customer and pool, for charts; what arrived late is in none."""
 
     day: dt.date
     customer: str
@@ -98,7 +110,7 @@ class Statement:
     orphans: tuple[Orphan, ...]
     attention: tuple[Attention, ...]
     total_due: Decimal
-    """Sum of what the customers owe."""
+    """Sum of what the customers owe, each rounded."""
     price_digest: str
     parts: Mapping[str, str]
     """Digest of each day part, by ISO day."""

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from registry.errors import RegistryError
-from stacks.cli import dashboards, inspection, lifecycle, reconciliation, releases
+from serving.billing.errors import BillingError
+from stacks.cli import billing, dashboards, inspection, lifecycle, reconciliation, releases
 from stacks.config.load import ConfigError
 from stacks.driver import ReleaseError
 from substrates.local.supervisor import SupervisorError
@@ -26,6 +27,7 @@ app = typer.Typer(
 lifecycle.register(app)
 releases.register(app)
 inspection.register(app)
+billing.register(app)
 dashboards.register(app)
 reconciliation.register(app)
 
@@ -39,7 +41,7 @@ def main() -> None:
         signal.signal(signal.SIGINT, _interrupt)
     try:
         app(standalone_mode=True)
-    except (ConfigError, RegistryError, ReleaseError, SupervisorError) as error:
+    except (BillingError, ConfigError, RegistryError, ReleaseError, SupervisorError) as error:
         _fail(console, str(error))
     except auto.ConcurrentUpdateError:
         _fail(

@@ -1,10 +1,9 @@
-"""`pipeline status`, `ask`, `logs` and `bill`: look, and change nothing."""
+"""`pipeline status`, `ask` and `logs`: look, and change nothing."""
 
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import httpx
@@ -12,13 +11,10 @@ import typer
 from rich.console import Console
 
 from registry.store import open_store
-from serving.billing.command import BillFormat, print_bill
-from serving.billing.errors import BillingError
 from stacks.cli import report
 from stacks.cli.project import Project
 from stacks.config.load import ConfigError, DomainStack
 from stacks.driver import read_outputs
-from stacks.paths import ROOT
 from substrates.local.supervisor import Supervisor
 
 Environment = Annotated[str, typer.Option("--environment", "-e", help="environment stack")]
@@ -30,7 +26,6 @@ def register(app: typer.Typer) -> None:
     app.command()(status)
     app.command()(ask)
     app.command()(logs)
-    app.command()(bill)
 
 
 def status(*, environment: Environment = "local") -> None:
@@ -105,22 +100,6 @@ def logs(
         raise ConfigError(f"no log of {name!r}; there are: {', '.join(known) or 'none'}")
     tail = ["tail", "-n", str(lines), *(["-f"] if follow else []), str(Supervisor(home).log(name))]
     subprocess.run(tail, check=True)
-
-
-def bill(
-    *,
-    month: Annotated[str, typer.Option(help="YYYY-MM")] = f"{datetime.now(UTC):%Y-%m}",
-    form: Annotated[BillFormat, typer.Option("--format", help="how to write it")] = (
-        BillFormat.TABLE
-    ),
-    environment: Environment = "local",
-) -> None:
-    """Print the bill of a month, made from the ledger."""
-    ledger = Project.default().state.home(environment) / "ledger"
-    try:
-        print_bill(ledger, month, ROOT / "stacks" / "prices.yaml", form, Console())
-    except BillingError as error:
-        raise ConfigError(str(error)) from error
 
 
 def _domain(project: Project, environment: str, name: str | None) -> DomainStack:

@@ -1,0 +1,186 @@
+"""What a month's statement is made from, as the warehouse holds it."""
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from registry.store import ObjectStore
+from serving.billing import months
+from serving.billing.charges import MonthInputs
+from serving.billing.closed import AcceptedLoss, ClosedMonth
+from serving.billing.credits import Credit, read_credits
+from serving.billing.errors import BillingError
+from serving.billing.runs import read_runs
+from serving.billing.usage import Attention, DayPart, RunRow, UsageRow
+from serving.billing.writers import Behind, attention, behind, read_writers
+
+_REQUESTS: Final = ("events/", "orphans/")
+
+
+class DayParts(Protocol):
+    """The days of a warehouse."""
+
+    def current(self, day: dt.date) -> DayPart:
+        """The part of everything that has arrived of a day."""
+
+    def frozen(self, day: dt.date, digest: str) -> DayPart:
+        """A part as it was when a month was closed."""
+
+    def late(self, day: dt.date, digest: str) -> tuple[DayPart, tuple[UsageRow, ...]]:
+        """The newest part of a day, and the usage in it that the part of this digest lacks."""
+
+
+@dataclass(frozen=True)
+class OpenMonth:
+    """An open month, and what closing it has to know."""
+
+    inputs: MonthInputs
+    late_parts: dict[str, str]
+    """Digest of the part up to which the month bills each earlier day, by ISO day."""
+    behind: tuple[Behind, ...]
+    """Ledgers that may hold requests of the month and were not given up before."""
+
+
+@dataclass(frozen=True)
+class _Late:
+    rows: tuple[UsageRow, ...] = ()
+    attention: tuple[Attention, ...] = ()
+    parts: tuple[tuple[dt.date, str], ...] = ()
+
+
+def gather(
+    store: ObjectStore,
+    parts: DayParts,
+    month: str,
+    chain: Sequence[ClosedMonth],
+    *,
+    now: dt.datetime,
+    accepted: Iterable[AcceptedLoss] = (),
+) -> OpenMonth:
+    """Read what an open month is made from.
+
+    The month after the newest closed one also bills what arrived late: use in closed months,
+    earlier jobs, and credit notes that missed theirs. Late GPU time is not billed: it was idle
+    or unmeasured when its day was closed.
+
+    Args:
+        store: The warehouse's objects.
+        parts: The warehouse's days.
+        month: `YYYY-MM`, not closed.
+        chain: The closed months, oldest first.
+        now: Days after this have nothing yet.
+        accepted: Ledgers that are given up now.
+
+    Raises:
+        BillingError: The month is before the first closed one, or an object cannot be read.
+    """
+    if chain and month < chain[0].month:
+        raise BillingError(
+            f"{month} is before {chain[0].month}, the first month that was closed: what it used "
+            "is billed as late use in the next open month"
+        )
+    is_next = bool(chain) and month == months.following(chain[-1].month)
+    late = _late(store, parts, chain) if is_next else _Late()
+    writers = read_writers(store)
+    given_up = {loss.name for closed in chain for loss in closed.accepted_losses}
+    found = tuple(
+        each for each in behind(writers, months.bounds(month)[1]) if each.name not in given_up
+    )
+    inputs = MonthInputs(
+        month=month,
+        parts=tuple(parts.current(day) for day in months.days(month) if day <= now.date()),
+        late=late.rows,
+        runs=_runs(store, month, chain, is_next=is_next),
+        credits=_credits(store, month, chain, is_next=is_next),
+        attention=(*late.attention, *attention(found, accepted, writers)),
+        previous=chain[-1].digest if chain else None,
+    )
+    return OpenMonth(inputs, {day.isoformat(): digest for day, digest in late.parts}, found)
+
+
+def months_with_usage(store: ObjectStore, before: str) -> list[str]:
+    """Return the months before one of which anything was reported, oldest first."""
+    found = {
+        months.month_of(day) for folder in (*_REQUESTS, "pods/") for day in _days_in(store, folder)
+    }
+    found |= {months.month_of(run.day) for run in read_runs(store)}
+    return sorted(month for month in found if month < before)
+
+
+def billed_until(chain: Iterable[ClosedMonth]) -> dict[dt.date, str]:
+    """Digest of the part up to which closed months bill each day."""
+    return {
+        dt.date.fromisoformat(day): digest
+        for closed in chain
+        for day, digest in closed.billed_parts.items()
+    }
+
+
+def _late(store: ObjectStore, parts: DayParts, chain: Sequence[ClosedMonth]) -> _Late:
+    billed = billed_until(chain)
+    earlier = {
+        day
+        for folder in _REQUESTS
+        for day in _days_in(store, folder)
+        if months.month_of(day) < chain[0].month
+    }
+    late = [_late_day(parts, day, billed.get(day)) for day in sorted(earlier | billed.keys())]
+    return _Late(
+        tuple(row for each in late for row in each.rows),
+        tuple(found for each in late for found in each.attention),
+        tuple(part for each in late for part in each.parts),
+    )
+
+
+def _late_day(parts: DayParts, day: dt.date, digest: str | None) -> _Late:
+    if digest is None:
+        part = parts.current(day)
+        return _Late(part.usage, part.attention, ((day, part.digest),))
+    part, rows = parts.late(day, digest)
+    if part.digest == digest:
+        return _Late()
+    known = parts.frozen(day, digest).attention
+    news = tuple(found for found in part.attention if found not in known)
+    return _Late(rows, news, ((day, part.digest),))
+
+
+def _runs(
+    store: ObjectStore, month: str, chain: Sequence[ClosedMonth], *, is_next: bool
+) -> tuple[RunRow, ...]:
+    billed = {
+        (line.domain, line.reference)
+        for closed in chain
+        for invoice in closed.statement.invoices
+        for line in invoice.lines
+        if line.kind in {"training", "evaluation"}
+    }
+    return tuple(
+        run
+        for run in read_runs(store)
+        if (run.domain, run.run_id) not in billed
+        and (months.month_of(run.day) == month or (is_next and months.month_of(run.day) < month))
+    )
+
+
+def _credits(
+    store: ObjectStore, month: str, chain: Sequence[ClosedMonth], *, is_next: bool
+) -> tuple[Credit, ...]:
+    billed = {
+        line.reference
+        for closed in chain
+        for invoice in closed.statement.invoices
+        for line in invoice.lines
+        if line.kind == "credit"
+    }
+    return tuple(
+        note
+        for appears_in, notes in sorted(read_credits(store).items())
+        for note in notes
+        if note.id not in billed and (appears_in == month or (is_next and appears_in < month))
+    )
+
+
+def _days_in(store: ObjectStore, folder: str) -> set[dt.date]:
+    names = {key.removeprefix(folder).partition("/")[0] for key in store.list(folder)}
+    return {dt.date.fromisoformat(name.removeprefix("day=")) for name in names}

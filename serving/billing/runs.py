@@ -1,0 +1,139 @@
+"""GPU time of training and evaluation jobs, in the warehouse by month of use."""
+
+import datetime as dt
+from collections.abc import Iterator
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Any, Final, Literal
+
+from pydantic import Field, ValidationError
+
+from registry import documents
+from registry.documents import Document
+from registry.errors import PreconditionFailedError, RegistryError
+from registry.runs import RunResult
+from registry.store import ObjectStore
+from serving.billing.errors import BillingError
+from serving.billing.months import month_of
+from serving.billing.usage import PriceClass, RunRow
+
+FOLDER: Final = "runs/"
+_KINDS: Final[dict[str, Literal["training", "evaluation"]]] = {
+    "train": "training",
+    "evaluate": "evaluation",
+}
+
+
+class RunRecord(Document):
+    """A stored `RunRow`."""
+
+    schema_version: Literal[1] = 1
+    day: dt.date
+    run_id: str
+    kind: Literal["training", "evaluation"]
+    customer: str
+    domain: str
+    gpu_type: str
+    price_class: PriceClass
+    gpu_ms: int = Field(ge=0)
+
+    def row(self) -> RunRow:
+        """What billing works with."""
+        return RunRow(**self.model_dump(exclude={"schema_version"}))
+
+
+class GpuUse(Document):
+    """Keys of a run result's `metrics` that say how long it held which GPUs.
+
+    A job without GPUs leaves all but `seconds` out.
+    """
+
+    seconds: Decimal = Field(ge=0)
+    gpus: int = Field(ge=0)
+    gpu_type: str
+    price_class: PriceClass
+
+
+def read_runs(store: ObjectStore) -> tuple[RunRow, ...]:
+    """Return all jobs of the warehouse.
+
+    Raises:
+        BillingError: One cannot be read, or is not under the name of its month, domain and run.
+    """
+    return tuple(_read(store, key) for key in store.list(FOLDER))
+
+
+def write_run(store: ObjectStore, run: RunRow) -> None:
+    """Write a job down, once; writing the same again changes nothing.
+
+    Raises:
+        BillingError: Something else is known of the run already.
+    """
+    record = RunRecord(**vars(run))
+    data = documents.encode(record)
+    try:
+        store.put(_key(run), data, if_none_match=True)
+    except PreconditionFailedError as error:
+        if store.get(_key(run)).data != data:
+            raise BillingError(f"{_key(run)} says something else of this run already") from error
+
+
+def runs_of_domain(registry: ObjectStore, domain: str, customer: str) -> Iterator[RunRow]:
+    """Rows of a domain's finished training and evaluation runs that held GPUs.
+
+    Raises:
+        BillingError: A result says that it held GPUs and not which, or for how long.
+    """
+    prefix = f"runs/{domain}/"
+    for key in registry.list(prefix):
+        run_id, _, name = key.removeprefix(prefix).partition("/")
+        kind = _KINDS.get(run_id.partition("-")[0])
+        if name != "result.json" or kind is None:
+            continue
+        result, _ = documents.read(registry, key, RunResult)
+        use = _gpu_use(result, key)
+        if use is not None:
+            yield RunRow(
+                day=result.created_at.astimezone(dt.UTC).date(),
+                run_id=run_id,
+                kind=kind,
+                customer=customer,
+                domain=domain,
+                gpu_type=use.gpu_type,
+                price_class=use.price_class,
+                gpu_ms=_milliseconds(use),
+            )
+
+
+def _gpu_use(result: RunResult, key: str) -> GpuUse | None:
+    metrics: dict[str, Any] = result.result.get("metrics", {})
+    if not metrics.get("gpus"):
+        return None
+    found = {name: metrics[name] for name in GpuUse.model_fields if name in metrics}
+    # A float's digits are what the job wrote down; its binary value is not.
+    found["seconds"] = str(found.get("seconds"))
+    try:
+        return GpuUse.model_validate(found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BillingError(
+            f"{key}: metrics.{first['loc'][0]}: {first['msg']}; its GPU time cannot be billed"
+        ) from error
+
+
+def _milliseconds(use: GpuUse) -> int:
+    return int((use.seconds * 1000 * use.gpus).to_integral_value(rounding=ROUND_HALF_EVEN))
+
+
+def _key(run: RunRow) -> str:
+    return f"{FOLDER}{month_of(run.day)}/{run.domain}/{run.run_id}.json"
+
+
+def _read(store: ObjectStore, key: str) -> RunRow:
+    try:
+        record, _ = documents.read(store, key, RunRecord)
+    except RegistryError as error:
+        raise BillingError(f"run {error}") from error
+    row = record.row()
+    if _key(row) != key:
+        raise BillingError(f"run {key}: what it says belongs to {_key(row)}")
+    return row

@@ -1,0 +1,71 @@
+"""GPU time of jobs: from the registry's results to the warehouse."""
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry import documents, layout
+from registry.directory_store import DirectoryStore
+from registry.runs import RunResult
+from serving.billing.errors import BillingError
+from serving.billing.runs import read_runs, runs_of_domain, write_run
+from tests.billing.builders import run
+
+
+def _result(store: DirectoryStore, run_id: str, metrics: dict[str, Any] | None) -> None:
+    result = {} if metrics is None else {"metrics": metrics}
+    document = RunResult(
+        run_id=run_id,
+        verdict="ok",
+        result=result,
+        created_at=dt.datetime(2026, 11, 3, 1, 30, tzinfo=dt.timezone(dt.timedelta(hours=2))),
+    )
+    store.put(layout.run_result("ledger", run_id), documents.encode(document), if_none_match=True)
+
+
+def test_results_that_held_gpus_become_rows(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    held = {"gpus": 4, "gpu_type": "H100", "price_class": "spot", "loss": 0.5}
+    _result(store, "train-llm-aa", {**held, "seconds": 90.1})
+    _result(store, "evaluate-bb", {**held, "seconds": 2, "gpus": 1})
+    _result(store, "train-slm-cpu", {"seconds": 12.5})
+    _result(store, "publish-cc", {**held, "seconds": 1})
+    _result(store, "train-slm-refused", None)
+    rows = sorted(runs_of_domain(store, "ledger", "bank"), key=lambda row: row.run_id)
+    assert [(row.run_id, row.kind, row.gpu_ms, str(row.day)) for row in rows] == [
+        ("evaluate-bb", "evaluation", 2000, "2026-11-02"),
+        ("train-llm-aa", "training", 360_400, "2026-11-02"),
+    ]
+    assert {(row.customer, row.domain, row.price_class) for row in rows} == {
+        ("bank", "ledger", "spot")
+    }
+
+
+def test_gpus_of_an_unknown_kind_cannot_be_billed(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    _result(store, "train-slm-aa", {"gpus": 1, "seconds": 5, "price_class": "spot"})
+    with pytest.raises(BillingError, match=r"train-slm-aa/result\.json: metrics\.gpu_type"):
+        list(runs_of_domain(store, "ledger", "bank"))
+
+
+def test_a_run_is_written_once(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    write_run(store, run(5))
+    write_run(store, run(5))
+    assert read_runs(store) == (run(5),)
+    with pytest.raises(BillingError, match="says something else of this run already"):
+        write_run(store, run(6))
+
+
+def test_a_run_that_cannot_be_read_or_lies_elsewhere_is_named(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    key = "runs/2026-10/bank-ledger/x.json"
+    store.put(key, b"{")
+    with pytest.raises(BillingError, match=key):
+        read_runs(store)
+    write_run(store, run(5, run_id="x"))
+    store.put(key, store.get("runs/2026-11/bank-ledger/x.json").data)
+    with pytest.raises(BillingError, match="belongs to runs/2026-11/bank-ledger/x"):
+        read_runs(store)
