@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, PathPatch, Rectangle
 from matplotlib.path import Path
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.typing import RcKeyType
 
 from serving.billing import money
 from serving.billing.pages.formats import amount_text, count, percent, printable
@@ -28,7 +29,7 @@ GRID: Final = "#d5dbe0"
 POOL_COLOURS: Final = ("#1f4e79", "#e5a037", "#7fb2d6", "#8a4b12")
 SHARE_COLOURS: Final = ("#12355b", "#2f6690", "#5b92b8", "#94bcd6", "#c9dfec", "#e5a037")
 _ROW_CHARACTERS: Final = 46
-_SETTINGS: Final = {
+_SETTINGS: Final[dict[RcKeyType, Any]] = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "xtick.labelsize": 9,

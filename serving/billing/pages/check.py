@@ -1,6 +1,6 @@
 """Whether a statement may be shown: its sums and its tenants. No I/O."""
 
-from serving.billing import money
+from serving.billing import money, months
 from serving.billing.errors import BillingError
 from serving.billing.statement import Invoice, Statement
 
@@ -16,6 +16,9 @@ def check(statement: Statement) -> None:
     customers = [invoice.customer for invoice in statement.invoices]
     if len(set(customers)) != len(customers):
         raise BillingError(f"{statement.month}: a customer has two invoices in {customers}")
+    for day in statement.days:
+        if months.month_of(day.day) != statement.month:
+            raise BillingError(f"{statement.month}: has use of {day.day}, which is another month")
     total = money.add(invoice.due for invoice in statement.invoices)
     if total != statement.total_due:
         raise BillingError(

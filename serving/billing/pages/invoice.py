@@ -21,7 +21,7 @@ from serving.billing.pages.formats import (
 from serving.billing.pages.pools import daily_charts, split_chart
 from serving.billing.pages.sections import Section, sections
 from serving.billing.pages.tables import Cell, Column, Table, amount_cell, make_table
-from serving.billing.statement import Invoice, Line, Statement
+from serving.billing.statement import Invoice, Statement
 
 _HUNDRED: Final = Decimal(100)
 _TENTH: Final = Decimal("0.1")
@@ -34,14 +34,15 @@ class InvoicePage:
     title: str
     month: str
     due: str
+    due_label: str
     facts: tuple[tuple[str, str], ...]
     summary: Table
     sections: tuple[Section, ...]
     charts: tuple[Chart, ...]
     pools: Table | None
     savings: Table | None
-    commands: tuple[str, ...]
-    """What prints the requests of the invoice, one command for each month of use."""
+    command: str
+    """What prints the requests of the invoice."""
     rounding: str
 
 
@@ -53,6 +54,7 @@ def invoice_page(statement: Statement, invoice: Invoice, pools: Sequence[str]) -
         title="Invoice" if statement.closed else "Preliminary invoice",
         month=month_name(statement.month),
         due=amount_text(invoice.due),
+        due_label="Amount due" if invoice.due >= 0 else "In the customer's favour",
         facts=_facts(invoice),
         summary=_summary(invoice, made),
         sections=made,
@@ -63,7 +65,7 @@ def invoice_page(statement: Statement, invoice: Invoice, pools: Sequence[str]) -
         ),
         pools=_pools(invoice),
         savings=_savings(invoice),
-        commands=_commands(statement.month, invoice),
+        command=_command(statement, invoice.customer),
         rounding=money.ROUNDING_RULE,
     )
 
@@ -138,16 +140,13 @@ def _saved_share(saved: Decimal, everything: Decimal) -> tuple[str, ...]:
     return (f"{signed(f'{share:,}')} %",)
 
 
-def _commands(month: str, invoice: Invoice) -> tuple[str, ...]:
-    months = sorted({month, *(line.month for line in invoice.lines if _has_requests(line))})
-    return tuple(
-        f"pipeline bill requests --month {each} --customer {shlex.quote(invoice.customer)}"
-        for each in reversed(months)
+def _command(statement: Statement, customer: str) -> str:
+    return shlex.join(
+        (
+            *("pipeline", "bill", "requests", "--environment", statement.environment),
+            *("--month", statement.month, "--customer", customer),
+        )
     )
-
-
-def _has_requests(line: Line) -> bool:
-    return line.kind == "tokens"
 
 
 def _cost_chart(currency: str, invoice: Invoice) -> tuple[Chart, ...]:
@@ -157,7 +156,7 @@ def _cost_chart(currency: str, invoice: Invoice) -> tuple[Chart, ...]:
             costs[line.served_model].append(line.amount)
     return ranking(
         "cost",
-        "Cost by adapter, tokens and GPU time",
+        "Cost by adapter",
         {adapter: money.add(amounts) for adapter, amounts in costs.items()},
         currency,
     )

@@ -1,32 +1,34 @@
 """From a statement to what the platform team's report shows. No I/O."""
 
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import cycle
 from typing import Final
 
 from serving.billing import counts as sums
 from serving.billing import money
-from serving.billing.pages.charts import SHARE_COLOURS, Chart, Share, ranking, whole
+from serving.billing.pages.charts import Chart, ranking, whole
 from serving.billing.pages.formats import (
     amount_text,
     count,
     gpu_time,
     month_name,
-    percent,
-    tenths,
+)
+from serving.billing.pages.gpu import (
+    NOBODYS,
+    bar_parts,
+    gpu_parts,
+    jobs_table,
+    parts_table,
+    platform_ms,
+    platform_table,
+    used_ms,
 )
 from serving.billing.pages.pools import daily_charts, gpu_chart, pool_order
-from serving.billing.pages.sections import LABELS
 from serving.billing.pages.tables import Cell, Column, Row, Table, amount_cell, make_table
-from serving.billing.statement import Line, LineKind, Statement
+from serving.billing.statement import Statement
 from serving.billing.usage import Counts
 
 MOST_ORPHANS: Final = 500
-_MOST_SHARES: Final = len(SHARE_COLOURS)
-_NOBODYS: Final = {"idle": "//", "unmeasured": "xx", "unbilled": ".."}
-"""GPU time that no customer is billed for, with its pattern in a chart."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,9 @@ def report_page(statement: Statement, files: Mapping[str, str]) -> ReportPage:
         attention=_attention(statement),
         customers=_customers(statement, files),
         balance=_balance(statement),
-        gpu=_gpu(_gpu_parts(statement)),
-        platform=_platform(statement),
-        jobs=_jobs(statement),
+        gpu=parts_table(gpu_parts(statement)),
+        platform=platform_table(statement),
+        jobs=jobs_table(statement),
         charts=(
             *daily_charts(statement.month, pools, statement.days),
             *gpu_chart(statement.month, pools, statement.days),
@@ -76,7 +78,7 @@ def report_page(statement: Statement, files: Mapping[str, str]) -> ReportPage:
                 statement.currency,
             ),
         ),
-        shares=whole("gpu", "GPU time: who used it", _gpu_bar(_gpu_parts(statement))),
+        shares=whole("gpu", "GPU time: who used it", bar_parts(gpu_parts(statement))),
         orphans=_orphans(statement),
         orphans_left=max(0, len(statement.orphans) - MOST_ORPHANS),
         parts=_parts(statement),
@@ -92,7 +94,7 @@ def _facts(statement: Statement) -> tuple[tuple[str, str], ...]:
         ("Requests", count(sum(each.requests for each in counts))),
         ("Tokens in", count(sum(each.input_tokens for each in counts))),
         ("Tokens out", count(sum(each.output_tokens for each in counts))),
-        ("GPU time", gpu_time(_used_ms(statement) + _platform_ms(statement))),
+        ("GPU time", gpu_time(used_ms(statement) + platform_ms(statement))),
     ]
     if saved:
         facts.append((f"Cascade saved, {statement.currency}", amount_text(money.add(saved))))
@@ -139,7 +141,7 @@ def _customers(statement: Statement, files: Mapping[str, str]) -> Table | None:
         [
             (
                 Cell("Total"),
-                *_usage(sums.total(invoice.counts for invoice in invoices), _used_ms(statement)),
+                *_usage(sums.total(invoice.counts for invoice in invoices), used_ms(statement)),
                 amount_cell(money.add(invoice.cost for invoice in invoices)),
                 amount_cell(statement.total_due),
             )
@@ -165,9 +167,9 @@ def _usage(counts: Counts, gpu_ms: int) -> Row:
 
 def _balance(statement: Statement) -> Table:
     billed = money.add(invoice.cost for invoice in statement.invoices)
-    rows = [(Cell("Customers"), Cell(gpu_time(_used_ms(statement))), amount_cell(billed))]
+    rows = [(Cell("Customers"), Cell(gpu_time(used_ms(statement))), amount_cell(billed))]
     total = billed
-    for kind in _NOBODYS:
+    for kind in NOBODYS:
         lines = [line for line in statement.platform if line.kind == kind]
         if not lines:
             continue
@@ -187,142 +189,10 @@ def _balance(statement: Statement) -> Table:
         [
             (
                 Cell("All"),
-                Cell(gpu_time(_used_ms(statement) + _platform_ms(statement))),
+                Cell(gpu_time(used_ms(statement) + platform_ms(statement))),
                 amount_cell(total),
             )
         ],
-    )
-
-
-def _used_ms(statement: Statement) -> int:
-    return sum(invoice.gpu_ms for invoice in statement.invoices)
-
-
-def _platform_ms(statement: Statement) -> int:
-    return sum(line.gpu_ms for line in statement.platform)
-
-
-def _gpu_parts(statement: Statement) -> list[Share]:
-    """Return all parts of the GPU time: customers, the greatest first, then idle and unmeasured."""
-    used = sorted(
-        ((invoice.gpu_ms, invoice.customer) for invoice in statement.invoices if invoice.gpu_ms),
-        key=lambda item: (-item[0], item[1]),
-    )
-    parts = [(customer, gpu_ms, "") for gpu_ms, customer in used]
-    for kind, hatch in _NOBODYS.items():
-        gpu_ms = sum(line.gpu_ms for line in statement.platform if line.kind == kind)
-        if gpu_ms:
-            parts.append((kind, gpu_ms, hatch))
-    in_tenths = tenths([gpu_ms for _, gpu_ms, _ in parts])
-    return [
-        Share(label, gpu_ms, share, "white" if hatch else colour, hatch)
-        for (label, gpu_ms, hatch), share, colour in zip(
-            parts, in_tenths, cycle(SHARE_COLOURS), strict=False
-        )
-    ]
-
-
-def _gpu_bar(parts: list[Share]) -> list[Share]:
-    """Put the customers that a bar has no room for into one part."""
-    customers = [part for part in parts if not part.hatch]
-    if len(customers) > _MOST_SHARES:
-        rest = customers[_MOST_SHARES - 1 :]
-        others = Share(
-            f"{len(rest)} others",
-            sum(part.value for part in rest),
-            sum(part.tenths for part in rest),
-            SHARE_COLOURS[-1],
-        )
-        customers = [*customers[: _MOST_SHARES - 1], others]
-    return customers + [part for part in parts if part.hatch]
-
-
-def _gpu(parts: list[Share]) -> Table | None:
-    if not parts:
-        return None
-    return make_table(
-        "GPU time of the serving pods (h:mm:ss)",
-        (Column("Who"), Column("GPU time", "number"), Column("Share", "number")),
-        [
-            (Cell(part.label), Cell(gpu_time(part.value)), Cell(percent(part.tenths)))
-            for part in parts
-        ],
-        [
-            (
-                Cell("All"),
-                Cell(gpu_time(sum(part.value for part in parts))),
-                Cell(percent(sum(part.tenths for part in parts))),
-            )
-        ],
-    )
-
-
-def _platform(statement: Statement) -> Table | None:
-    if not statement.platform:
-        return None
-    return make_table(
-        "GPU time that no customer is billed for, by pool and GPU",
-        (
-            Column("What"),
-            Column("Pool"),
-            Column("GPU"),
-            Column("GPU time", "number"),
-            Column("Amount", "number"),
-        ),
-        [
-            (
-                Cell(line.kind),
-                Cell(line.pool),
-                Cell(line.gpu_type, notes=(line.price_class,)),
-                Cell(gpu_time(line.gpu_ms)),
-                amount_cell(line.amount),
-            )
-            for line in statement.platform
-        ],
-        [
-            (
-                Cell("Total"),
-                Cell(),
-                Cell(),
-                Cell(gpu_time(_platform_ms(statement))),
-                amount_cell(money.add(line.amount for line in statement.platform)),
-            )
-        ],
-    )
-
-
-def _jobs(statement: Statement) -> Table | None:
-    grouped: defaultdict[tuple[str, str, LineKind], list[Line]] = defaultdict(list)
-    for invoice in statement.invoices:
-        for line in invoice.lines:
-            if line.kind in ("training", "evaluation"):
-                grouped[line.customer, line.domain or "", line.kind].append(line)
-    if not grouped:
-        return None
-    everything = [line for lines in grouped.values() for line in lines]
-    return make_table(
-        "Training and evaluation jobs, billed to their customers",
-        (
-            Column("Customer"),
-            Column("Domain"),
-            Column("Job"),
-            Column("Runs", "number"),
-            Column("GPU time", "number"),
-            Column("Amount", "number"),
-        ),
-        [
-            (Cell(customer), Cell(domain), Cell(LABELS[kind]), *_job_sums(lines))
-            for (customer, domain, kind), lines in sorted(grouped.items())
-        ],
-        [(Cell("Total"), Cell(), Cell(), *_job_sums(everything))],
-    )
-
-
-def _job_sums(lines: list[Line]) -> Row:
-    return (
-        Cell(count(len({line.reference for line in lines}))),
-        Cell(gpu_time(sum(line.gpu_ms for line in lines))),
-        amount_cell(money.add(line.amount for line in lines)),
     )
 
 
