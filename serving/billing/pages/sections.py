@@ -95,7 +95,8 @@ def _tokens(lines: Sequence[Line]) -> Table:
 
 def _gpu(lines: Sequence[Line]) -> Table:
     return make_table(
-        f"GPU time that the tokens used (h:mm:ss) {_TIMES} price per hour",
+        "GPU time (h:mm:ss) allocated to the tokens, in windows of 60 s by calibrated time for "
+        f"each, {_TIMES} price per hour",
         (Column("Adapter"), Column("Pool"), Column("GPU"), _GPU_TIME, _AMOUNT),
         [
             (_adapter(line), _pool(line), _gpu_type(line), _gpu_time(line), _amount(line))
