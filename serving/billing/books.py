@@ -82,7 +82,7 @@ class Books:
         statement = make_statement(found.inputs, self.environment, self.prices, closed=True)
         _refuse_unreadable(statement.attention, month)
         losses = sorted(accepted, key=lambda loss: loss.name)
-        closed = ClosedMonth(statement, found.late_parts, tuple(losses))
+        closed = documents.seal(statement, found.late_parts, tuple(losses))
         documents.write(self.store, closed)
         return closed
 

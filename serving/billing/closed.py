@@ -39,16 +39,13 @@ class ClosedMonth:
     late: dict[str, str]
     """Digest of the part up to which each earlier day is billed, by ISO day."""
     accepted_losses: tuple[AcceptedLoss, ...]
+    digest: str
+    """`sha256:…` of everything else in the document."""
 
     @property
     def month(self) -> str:
         """`YYYY-MM`."""
         return self.statement.month
-
-    @property
-    def digest(self) -> str:
-        """`sha256:…` of everything else in the document."""
-        return documents.digest(self._body())
 
     @property
     def billed_parts(self) -> dict[str, str]:
@@ -57,10 +54,16 @@ class ClosedMonth:
 
     def encode(self) -> bytes:
         """The stored form: canonical JSON and a newline."""
-        return documents.canonical({**self._body(), "digest": self.digest}) + b"\n"
+        body = _body(self.statement, self.late, self.accepted_losses)
+        return _document(body, self.digest)
 
-    def _body(self) -> dict[str, Any]:
-        return {"schema": _SCHEMA, **to_json(self)}
+
+def seal(
+    statement: Statement, late: dict[str, str], accepted_losses: tuple[AcceptedLoss, ...]
+) -> ClosedMonth:
+    """Make the document of a closed month."""
+    digest = documents.digest(_body(statement, late, accepted_losses))
+    return ClosedMonth(statement, late, accepted_losses, digest)
 
 
 def write(store: ObjectStore, closed: ClosedMonth) -> None:
@@ -90,8 +93,6 @@ def read(store: ObjectStore, month: str) -> ClosedMonth | None:
     except NotFoundError:
         return None
     closed = _decode(data, key)
-    if closed.encode() != data:
-        raise BillingError(f"{key} was changed after the month was closed: its digest is wrong")
     if closed.month != month or not closed.statement.closed:
         raise BillingError(f"{key} does not hold the closed month {month}")
     return closed
@@ -129,16 +130,35 @@ def _refuse_break(before: ClosedMonth | None, closed: ClosedMonth) -> None:
         )
 
 
+def _body(
+    statement: Statement, late: dict[str, str], accepted_losses: tuple[AcceptedLoss, ...]
+) -> dict[str, Any]:
+    return {
+        "schema": _SCHEMA,
+        "statement": to_json(statement),
+        "late": late,
+        "accepted_losses": to_json(accepted_losses),
+    }
+
+
+def _document(body: dict[str, Any], digest: str) -> bytes:
+    return documents.canonical({**body, "digest": digest}) + b"\n"
+
+
 def _decode(data: bytes, key: str) -> ClosedMonth:
     try:
-        values = json.loads(data)
-        schema = values["schema"]
+        body = json.loads(data)
+        digest = body.pop("digest")
+        schema = body["schema"]
         if schema != _SCHEMA:
             raise BillingError(f"{key}: schema {schema!r} is not known (this reads {_SCHEMA})")
+        if documents.digest(body) != digest or _document(body, digest) != data:
+            raise BillingError(f"{key} was changed after the month was closed: its digest is wrong")
         return ClosedMonth(
-            statement=from_json(values["statement"], key),
-            late=dict(values["late"]),
-            accepted_losses=tuple(AcceptedLoss(**loss) for loss in values["accepted_losses"]),
+            statement=from_json(body["statement"], key),
+            late=dict(body["late"]),
+            accepted_losses=tuple(AcceptedLoss(**loss) for loss in body["accepted_losses"]),
+            digest=digest,
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BillingError(f"{key} is not a closed month: {error}") from error

@@ -177,7 +177,7 @@ def _books(environment: str) -> Books:
         environment=environment,
         store=days.warehouse.store,
         parts=days,
-        prices=read_prices(ROOT / "stacks" / "prices.yaml"),
+        prices=read_prices(Project.default().stacks / "prices.yaml"),
         now=dt.datetime.now(dt.UTC),
     )
 

@@ -1,0 +1,196 @@
+"""`pipeline bill` over a ledger that the real writer wrote and the real shipper ships."""
+
+import csv
+import datetime as dt
+import io
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from serving.billing.command import ATTENTION_STATUS
+from serving.ledger import Event, Intent, LedgerWriter
+from serving.ledger.ids import new_request_id
+from serving.ledger.shipping.config import ShipperConfig
+from stacks.cli.billing import app
+from stacks.config.load import ConfigError
+from stacks.paths import ROOT
+
+PRICES = """
+currency: USD
+prices:
+  - from: 2024-01-01
+    pools:
+      slm: {input: "0.10", cached_input: "0.025", output: "0.40"}
+      llm: {input: "3", cached_input: "0.75", output: "12"}
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory of an environment that has a shipper, and nothing that runs."""
+    stacks = tmp_path / "stacks"
+    stacks.mkdir()
+    shutil.copy(ROOT / "stacks" / "Pulumi.local.yaml", stacks)
+    (stacks / "prices.yaml").write_text(PRICES)
+    home = tmp_path / "state" / "local"
+    config = ShipperConfig(
+        ledger_dir=home / "ledger", writer="local-router", warehouse_uri=f"file://{home}/warehouse"
+    )
+    path = home / "workloads" / "shipper" / "files" / "config.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(config.model_dump_json())
+    monkeypatch.setenv("PIPELINE_STACKS_DIR", str(stacks))
+    monkeypatch.setenv("PIPELINE_STATE_DIR", str(tmp_path / "state"))
+    return home
+
+
+def _event(at: dt.datetime, customer: str, tokens: tuple[int, int, int]) -> Event:
+    entered, cached, left = tokens
+    return Event(
+        request_id=new_request_id(int(at.timestamp() * 1000)),
+        ts=at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        domain="bank-ledger",
+        customer=customer,
+        version="v1.0",
+        served_model="bank-ledger-v1.0",
+        pool="slm",
+        stream=False,
+        status=200,
+        input_tokens=entered,
+        output_tokens=left,
+        cached_tokens=cached,
+        latency_ms=12.5,
+        ttft_ms=None,
+        error=None,
+    )
+
+
+def _intent(event: Event) -> Intent:
+    names = ("request_id", "ts", "domain", "customer", "version", "served_model", "pool", "stream")
+    return Intent(**{name: getattr(event, name) for name in names})
+
+
+async def _write(home: Path, *records: Event | Intent) -> None:
+    ledger = LedgerWriter(home / "ledger")
+    for record in records:
+        await ledger.append(record)
+    await ledger.close()
+
+
+def _run(*arguments: str) -> Result:
+    result = CliRunner().invoke(app, arguments)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def _bill(month: str) -> dict:
+    return json.loads(_run("--month", month, "--format", "json").stdout)
+
+
+JUNE = dt.datetime(2024, 6, 30, 23, 59, 59, tzinfo=dt.UTC)
+
+
+async def test_from_the_ledger_to_a_closed_month_and_its_corrections(
+    home: Path, tmp_path: Path
+) -> None:
+    first = _event(JUNE, "bank", (100_000_000, 0, 0))
+    other = _event(JUNE, "insurance", (1_000, 400, 200))
+    await _write(home, _intent(first), first, first, _intent(other), other)
+    result = _run("--month", "2024-06")
+    assert (result.exit_code, "10.00 USD" in result.stdout) == (0, True)
+    before = _bill("2024-06")
+    assert before["total_due"] == "10.00"
+    assert [invoice["cost"] for invoice in before["invoices"]] == ["10.00", "0.00015"]
+
+    assert _run("close", "--month", "2024-06").exit_code == 0
+    closed = _run("--month", "2024-06", "--format", "json").stdout
+    assert {**json.loads(closed), "closed": False} == before
+
+    late = _event(JUNE, "bank", (2_000_000, 0, 0))
+    await _write(home, _intent(late), late)
+    assert _run("--month", "2024-06", "--format", "json").stdout == closed
+    _run("credit", "--month", "2024-06", "--customer", "bank", "--amount", "0.05", "--reason", "r")
+    (invoice,) = _bill("2024-07")["invoices"]
+    assert [(line["kind"], line["month"], line["amount"]) for line in invoice["lines"]] == [
+        ("tokens", "2024-06", "0.20"),
+        ("credit", "2024-06", "-0.05"),
+    ]
+
+    rows = csv.DictReader(
+        io.StringIO(_run("requests", "--month", "2024-06", "--customer", "bank").stdout)
+    )
+    assert [row["request_id"] for row in rows] == [first.request_id]
+    rows = csv.DictReader(
+        io.StringIO(_run("requests", "--month", "2024-07", "--customer", "bank").stdout)
+    )
+    assert [row["request_id"] for row in rows] == [late.request_id]
+    (chain,) = _run("verify").stdout.splitlines()
+    assert chain.startswith("2024-06 sha256:")
+
+    paths = _run("--month", "2024-06", "--format", "focus", "--out", str(tmp_path / "out")).stdout
+    assert "Input Tokens" in Path(paths.strip()).read_text()
+
+
+async def test_what_a_person_must_see_ends_with_another_status(home: Path) -> None:
+    event = _event(JUNE, "bank", (10, 0, 0))
+    await _write(home, _intent(event))
+    result = _run("--month", "2024-06")
+    assert result.exit_code == ATTENTION_STATUS
+    assert event.request_id[:8] in result.stdout
+
+
+async def test_what_cannot_be_shipped_is_said_and_ends_with_another_status(home: Path) -> None:
+    event = _event(JUNE, "bank", (1_000_000, 0, 0))
+    await _write(home, _intent(event), event, replace(event, request_id="no id"))
+    result = _run("--month", "2024-06", "--format", "json")
+    assert result.exit_code == ATTENTION_STATUS
+    assert "The bill may lack what was not shipped." in result.stderr
+    statement = json.loads(result.stdout)
+    assert statement["total_due"] == "0.10"
+    assert [found["kind"] for found in statement["attention"]] == ["damaged-segment"]
+
+
+async def test_this_month_is_the_default(home: Path) -> None:
+    now = dt.datetime.now(dt.UTC)
+    event = _event(now, "bank", (10, 0, 0))
+    await _write(home, _intent(event), event)
+    statement = json.loads(_run("--format", "json").stdout)
+    assert statement["month"] == f"{now:%Y-%m}"
+    assert len(statement["invoices"]) == 1
+
+
+def test_an_environment_that_was_never_up_is_named(
+    home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PIPELINE_STATE_DIR", str(tmp_path / "elsewhere"))
+    with pytest.raises(ConfigError, match="has no shipper yet: `pipeline up local`"):
+        _run("--month", "2024-06")
+    with pytest.raises(ConfigError, match="has no warehouse yet"):
+        _run("verify")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--accept-lost", "router"), "write it as WRITER:LEDGER_ID"),
+        (("--accept-lost", "router:b1"), "give a --reason"),
+    ],
+)
+def test_a_loss_is_given_up_by_name_and_with_a_reason(
+    home: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        _run("close", "--month", "2024-06", *arguments)
+
+
+def test_an_amount_is_a_decimal_number(home: Path) -> None:
+    (home / "warehouse").mkdir()
+    asked = ("--month", "2024-06", "--customer", "a", "--reason", "r")
+    with pytest.raises(ConfigError, match="--amount 'ten': write a decimal number"):
+        _run("credit", *asked, "--amount", "ten")
