@@ -347,7 +347,7 @@ class LocalWorkloads:
 
     @property
     def _registry_uri(self) -> str:
-        return f"file://{self.state.path}/registry"
+        return self.state.registry_uri
 
     @property
     def _warehouse_uri(self) -> str:

@@ -19,6 +19,11 @@ class StateDirectory:
         """`PIPELINE_STATE_DIR`, or `.local` in the project."""
         return cls(Path(os.environ.get("PIPELINE_STATE_DIR", ROOT / ".local")).resolve())
 
+    @property
+    def registry_uri(self) -> str:
+        """Where the adapters of every local environment are."""
+        return f"file://{self.path}/registry"
+
     def home(self, environment: str) -> Path:
         """Directory of one environment."""
         return self.path / environment

@@ -42,6 +42,8 @@ class MonthInputs:
     """The month's days; a day without a part had nothing."""
     late: tuple[UsageRow, ...] = ()
     """Use in closed months that no closed month bills."""
+    late_orphans: tuple[Orphan, ...] = ()
+    """Requests of closed months that were found without an end since."""
     runs: tuple[RunRow, ...] = ()
     """Jobs of the month, and earlier ones that no closed month bills."""
     credits: tuple[Credit, ...] = ()
@@ -79,7 +81,7 @@ def make_statement(
             [*(row for row in gpu if row.kind != "used"), *unknown.gpu], prices
         ),
         days=_day_totals(known, inputs.month),
-        orphans=_orphans(parts),
+        orphans=_orphans(parts, inputs),
         attention=_attention(parts, inputs, unknown_customers(unknown, prices, inputs.month)),
         total_due=money.add(invoice.due for invoice in invoices),
         price_digest=prices.digest,
@@ -198,9 +200,13 @@ def _day_totals(use: Use, month: str) -> tuple[DayTotal, ...]:
     )
 
 
-def _orphans(parts: Iterable[DayPart]) -> tuple[Orphan, ...]:
-    found = (orphan for part in parts for orphan in part.orphans)
-    return tuple(sorted(found, key=lambda orphan: (orphan.admitted, orphan.request_id)))
+def _orphans(parts: Iterable[DayPart], inputs: MonthInputs) -> tuple[Orphan, ...]:
+    found = [orphan for part in parts for orphan in part.orphans]
+    return tuple(
+        sorted(
+            [*found, *inputs.late_orphans], key=lambda orphan: (orphan.admitted, orphan.request_id)
+        )
+    )
 
 
 def _attention(

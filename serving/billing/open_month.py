@@ -12,7 +12,7 @@ from serving.billing.closed import AcceptedLoss, ClosedMonth
 from serving.billing.credits import Credit, read_credits
 from serving.billing.errors import BillingError
 from serving.billing.runs import read_runs
-from serving.billing.usage import Attention, DayPart, RunRow, UsageRow
+from serving.billing.usage import Attention, DayPart, Orphan, RunRow, UsageRow
 from serving.billing.writers import Behind, attention, behind, read_writers
 
 _REQUESTS: Final = ("events/", "orphans/")
@@ -45,6 +45,7 @@ class OpenMonth:
 @dataclass(frozen=True)
 class _Late:
     rows: tuple[UsageRow, ...] = ()
+    orphans: tuple[Orphan, ...] = ()
     attention: tuple[Attention, ...] = ()
     parts: tuple[tuple[dt.date, str], ...] = ()
 
@@ -91,6 +92,7 @@ def gather(
         month=month,
         parts=tuple(parts.current(day) for day in months.days(month) if day <= now.date()),
         late=late.rows,
+        late_orphans=late.orphans,
         runs=_runs(store, month, chain, is_next=is_next),
         credits=_credits(store, month, chain, is_next=is_next),
         attention=(*late.attention, *attention(found, accepted, writers)),
@@ -128,6 +130,7 @@ def _late(store: ObjectStore, parts: DayParts, chain: Sequence[ClosedMonth]) -> 
     late = [_late_day(parts, day, billed.get(day)) for day in sorted(earlier | billed.keys())]
     return _Late(
         tuple(row for each in late for row in each.rows),
+        tuple(orphan for each in late for orphan in each.orphans),
         tuple(found for each in late for found in each.attention),
         tuple(part for each in late for part in each.parts),
     )
@@ -136,13 +139,17 @@ def _late(store: ObjectStore, parts: DayParts, chain: Sequence[ClosedMonth]) -> 
 def _late_day(parts: DayParts, day: dt.date, digest: str | None) -> _Late:
     if digest is None:
         part = parts.current(day)
-        return _Late(part.usage, part.attention, ((day, part.digest),))
+        return _Late(part.usage, part.orphans, part.attention, ((day, part.digest),))
     part, rows = parts.late(day, digest)
     if part.digest == digest:
         return _Late()
-    known = parts.frozen(day, digest).attention
-    news = tuple(found for found in part.attention if found not in known)
-    return _Late(rows, news, ((day, part.digest),))
+    known = parts.frozen(day, digest)
+    return _Late(
+        rows,
+        tuple(orphan for orphan in part.orphans if orphan not in known.orphans),
+        tuple(found for found in part.attention if found not in known.attention),
+        ((day, part.digest),),
+    )
 
 
 def _runs(
@@ -182,5 +189,14 @@ def _credits(
 
 
 def _days_in(store: ObjectStore, folder: str) -> set[dt.date]:
-    names = {key.removeprefix(folder).partition("/")[0] for key in store.list(folder)}
-    return {dt.date.fromisoformat(name.removeprefix("day=")) for name in names}
+    return {_day_of(key) for key in store.list(folder)}
+
+
+def _day_of(key: str) -> dt.date:
+    folder = key.split("/")[1]
+    try:
+        return dt.date.fromisoformat(folder.removeprefix("day="))
+    except ValueError as error:
+        raise BillingError(
+            f"{key}: {folder!r} is no day, such as day=2026-11-03: move the file to its day"
+        ) from error

@@ -1,5 +1,6 @@
 """GPU time of training and evaluation jobs, in the warehouse by month of use."""
 
+import contextlib
 import datetime as dt
 from collections.abc import Iterator
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -62,19 +63,25 @@ def read_runs(store: ObjectStore) -> tuple[RunRow, ...]:
     return tuple(_read(store, key) for key in store.list(FOLDER))
 
 
-def write_run(store: ObjectStore, run: RunRow) -> None:
-    """Write a job down, once; writing the same again changes nothing.
+def collect_runs(
+    registry: ObjectStore, warehouse: ObjectStore, *, domain: str, customer: str
+) -> None:
+    """Write down a domain's finished jobs that the warehouse does not know yet.
+
+    What is known stays, also when the domain has another customer since.
 
     Raises:
-        BillingError: Something else is known of the run already.
+        BillingError: As `runs_of_domain`.
     """
+    for run in runs_of_domain(registry, domain, customer):
+        with contextlib.suppress(PreconditionFailedError):
+            write_run(warehouse, run)
+
+
+def write_run(warehouse: ObjectStore, run: RunRow) -> None:
+    """Write a job down, once. Raises PreconditionFailedError when it is known."""
     record = RunRecord(**vars(run))
-    data = documents.encode(record)
-    try:
-        store.put(_key(run), data, if_none_match=True)
-    except PreconditionFailedError as error:
-        if store.get(_key(run)).data != data:
-            raise BillingError(f"{_key(run)} says something else of this run already") from error
+    warehouse.put(_key(run), documents.encode(record), if_none_match=True)
 
 
 def runs_of_domain(registry: ObjectStore, domain: str, customer: str) -> Iterator[RunRow]:

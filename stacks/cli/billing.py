@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from registry.store import open_store
 from serving.billing.books import Books
 from serving.billing.closed import AcceptedLoss
 from serving.billing.command import (
@@ -28,6 +29,7 @@ from serving.billing.money import plain
 from serving.billing.months import month_of
 from serving.billing.part_events import BilledRequest
 from serving.billing.prices import read_prices
+from serving.billing.runs import collect_runs
 from serving.billing.warehouse_days import WarehouseDays
 from serving.warehouse.files import open_warehouse
 from stacks.cli.project import Project
@@ -71,6 +73,7 @@ def bill(
     console = Console()
     shipped = _ship(environment)
     books = _books(environment)
+    _collect_runs(environment, books)
     statement = books.statement(month or month_of(books.now.date()))
     if out is None:
         print_statement(statement, form, console)
@@ -100,6 +103,7 @@ def close(
     accepted = tuple(_loss(name, reason) for name in accept_lost or ())
     shipped = _ship(environment)
     books = _books(environment)
+    _collect_runs(environment, books)
     closed = books.close(month, accepted=accepted)
     statement = closed.statement
     Console().print(
@@ -210,6 +214,15 @@ def _ship(environment: str) -> bool:
     if shipped.returncode != 0:
         sys.stderr.write(f"{shipped.stderr}The bill may lack what was not shipped.\n")
     return shipped.returncode == 0
+
+
+def _collect_runs(environment: str, books: Books) -> None:
+    """Write down the GPU time of jobs that ended."""
+    project = Project.default()
+    registry = open_store(project.state.registry_uri)
+    for stack in project.domains(environment):
+        domain = stack.domain
+        collect_runs(registry, books.store, domain=domain.name, customer=domain.customer)
 
 
 def _loss(name: str, reason: str) -> AcceptedLoss:

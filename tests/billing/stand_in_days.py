@@ -9,7 +9,7 @@ import hashlib
 from collections import defaultdict
 from typing import Any
 
-from serving.billing.usage import Attention, DayPart, UsageRow
+from serving.billing.usage import Attention, DayPart, Orphan, UsageRow
 from tests.billing.builders import part
 
 Row = Any
@@ -27,6 +27,10 @@ class StandInDays:
         """More arrives of the days of the rows."""
         for row in rows:
             self._rows[row.day].append(row)
+
+    def add_orphan(self, lost: Orphan) -> None:
+        """A request turns out to have no end."""
+        self._rows[lost.admitted.date()].append(lost)
 
     def complain(self, day: dt.date, found: Attention) -> None:
         """Something is found wrong with a day."""

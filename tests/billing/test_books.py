@@ -13,7 +13,7 @@ import pytest
 from registry import documents
 from registry.directory_store import DirectoryStore
 from serving.billing.books import BilledPart, Books
-from serving.billing.closed import AcceptedLoss
+from serving.billing.closed import AcceptedLoss, write
 from serving.billing.credits import order_credit
 from serving.billing.errors import BillingError
 from serving.billing.render import render_json
@@ -22,7 +22,7 @@ from serving.billing.statement import Line, Statement
 from serving.billing.usage import Attention
 from serving.warehouse.layout import writer_key
 from serving.warehouse.writers import LostLedger, WriterState
-from tests.billing.builders import CUSTOMER, DAY, counts, run, table, usage
+from tests.billing.builders import CUSTOMER, DAY, counts, orphan, run, table, usage
 from tests.billing.stand_in_days import StandInDays
 
 OCTOBER = dt.date(2026, 10, 20)
@@ -223,6 +223,26 @@ def test_what_is_found_wrong_late_is_named_once(books: Books, days: StandInDays)
     days.complain(OCTOBER, late)
     assert books.close("2026-11").statement.attention == (late,)
     assert books.close("2026-12").statement.attention == ()
+
+
+def test_an_orphan_that_is_found_late_is_named_once(books: Books, days: StandInDays) -> None:
+    lost = orphan("r1", admitted=dt.datetime(2026, 10, 20, tzinfo=dt.UTC))
+    assert books.close("2026-10").statement.orphans == ()
+    days.add_orphan(lost)
+    assert books.close("2026-11").statement.orphans == (lost,)
+    assert books.close("2026-12").statement.orphans == ()
+
+
+def test_a_file_outside_of_any_day_is_named(books: Books) -> None:
+    books.store.put("events/november/x.parquet", b"")
+    with pytest.raises(BillingError, match=r"events/november/x\.parquet: 'november' is no day"):
+        books.close("2026-11")
+
+
+def test_of_two_who_close_a_month_one_is_told(books: Books) -> None:
+    closed = books.close("2026-11")
+    with pytest.raises(BillingError, match="2026-11 is closed already"):
+        write(books.store, closed)
 
 
 def test_use_before_the_first_closed_month_is_late_use(books: Books, days: StandInDays) -> None:

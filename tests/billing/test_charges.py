@@ -12,12 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from serving.billing import money
 from serving.billing.charges import MonthInputs, make_statement
-from serving.billing.codec import to_json
+from serving.billing.counts import total
 from serving.billing.credits import Credit
 from serving.billing.errors import BillingError
 from serving.billing.prices import PriceTable
-from serving.billing.statement import Line, Statement
+from serving.billing.render import render_json
+from serving.billing.statement import Invoice, Line, Statement
 from serving.billing.usage import Counts, GpuRow, RunRow, UsageRow
 from tests.billing.builders import (
     CUSTOMER,
@@ -316,8 +318,8 @@ def test_parts_of_another_month_or_two_of_one_day_stop_the_bill() -> None:
         make_statement(MonthInputs(MONTH, (part(DAY), part(DAY))), "test", table())
 
 
-PRICES = table(
-    {
+_PERIODS: dict[str, Any] = {
+    "later": {
         "from": "2026-11-11",
         "pools": {
             "slm": {"input": "0.1", "cached_input": "0.025", "output": "0.4", "gpu_hour": "2.99"},
@@ -325,11 +327,22 @@ PRICES = table(
         },
         "runs": {"L4": {"spot": "0.31", "on-demand": "0.7"}},
     },
-    pools={
+    "pools": {
         "slm": {"input": "0.1", "cached_input": "0", "output": "0.4"},
         "llm": {"input": "3.141592", "cached_input": "0", "output": "12.000001", "gpu_hour": "50"},
     },
-    runs={"L4": {"spot": "0.29", "on-demand": "0.7"}},
+    "runs": {"L4": {"spot": "0.29", "on-demand": "0.7"}},
+}
+PRICES = table(_PERIODS["later"], pools=_PERIODS["pools"], runs=_PERIODS["runs"])
+FREE = {"slm": {"input": 10**12, "output": 5 * 10**11}, "llm": {"input": 7}}
+TERMS = table(
+    {**_PERIODS["later"], "customers": {"a": {}, "b": {}}},
+    pools=_PERIODS["pools"],
+    runs=_PERIODS["runs"],
+    customers={
+        "a": {"monthly_fee": "10", "minimum": "1000000", "free_tokens": FREE},
+        "*": {"free_tokens": FREE},
+    },
 )
 _days = st.dates(dt.date(2026, 11, 1), dt.date(2026, 11, 30))
 _pools = st.sampled_from(["slm", "llm"])
@@ -436,11 +449,29 @@ def test_the_order_of_days_rows_and_runs_does_not_matter(
         replace(day, usage=_shuffled(day.usage, random), gpu=_shuffled(day.gpu, random))
         for day in _shuffled(days, random)
     ]
-    one = make_statement(MonthInputs(MONTH, days, runs=runs), "test", PRICES)
+    one = make_statement(MonthInputs(MONTH, days, runs=runs), "test", TERMS)
     other = make_statement(
-        MonthInputs(MONTH, tuple(shuffled), runs=_shuffled(runs, random)), "test", PRICES
+        MonthInputs(MONTH, tuple(shuffled), runs=_shuffled(runs, random)), "test", TERMS
     )
-    assert to_json(other) == to_json(one)
+    assert render_json(other) == render_json(one)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(_usage(), max_size=20))
+def test_free_tokens_are_given_whole_and_never_twice(used: list[UsageRow]) -> None:
+    statement = made(*used, prices=TERMS)
+    for invoice in statement.invoices:
+        for pool, free in FREE.items():
+            tokens = _counts_of(invoice, "tokens", pool)
+            given_back = _counts_of(invoice, "free_tier", pool)
+            assert given_back.input_tokens == min(free["input"], tokens.input_tokens)
+            assert given_back.output_tokens == min(free.get("output", 0), tokens.output_tokens)
+            assert given_back.cached_tokens <= tokens.cached_tokens
+        assert money.add(line.amount for line in invoice.lines) == invoice.cost
+
+
+def _counts_of(invoice: Invoice, kind: str, pool: str) -> Counts:
+    return total(line.counts for line in invoice.lines if (line.kind, line.pool) == (kind, pool))
 
 
 def _shuffled(rows: tuple[Any, ...], random: Random) -> tuple[Any, ...]:

@@ -116,9 +116,13 @@ def test_a_customers_rows_add_up_to_what_is_due(rows: list[tuple[str, int, int]]
     made += [gpu(gpu_ms, customer=name) for name, _, gpu_ms in rows]
     statement = _statement(*made, prices=prices)
     sums: defaultdict[str, Decimal] = defaultdict(Decimal)
+    exact: defaultdict[str, Decimal] = defaultdict(Decimal)
     for row in _rows(statement):
         assert set(row) == set(COLUMNS)
         sums[row["BillingAccountId"]] += Decimal(row["BilledCost"])
+        if not row["ChargeDescription"].startswith("Rounding"):
+            exact[row["BillingAccountId"]] += Decimal(row["BilledCost"])
+    assert exact == {each.customer: each.cost for each in statement.invoices if each.lines}
     due = {invoice.customer: invoice.due for invoice in statement.invoices}
     assert {name: sums[name] for name in due} == due
 

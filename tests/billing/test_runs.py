@@ -10,7 +10,7 @@ from registry import documents, layout
 from registry.directory_store import DirectoryStore
 from registry.runs import RunResult
 from serving.billing.errors import BillingError
-from serving.billing.runs import read_runs, runs_of_domain, write_run
+from serving.billing.runs import collect_runs, read_runs, runs_of_domain, write_run
 from tests.billing.builders import run
 
 
@@ -50,13 +50,17 @@ def test_gpus_of_an_unknown_kind_cannot_be_billed(tmp_path: Path) -> None:
         list(runs_of_domain(store, "ledger", "bank"))
 
 
-def test_a_run_is_written_once(tmp_path: Path) -> None:
-    store = DirectoryStore(tmp_path)
-    write_run(store, run(5))
-    write_run(store, run(5))
-    assert read_runs(store) == (run(5),)
-    with pytest.raises(BillingError, match="says something else of this run already"):
-        write_run(store, run(6))
+def test_a_job_is_written_down_once(tmp_path: Path) -> None:
+    registry, warehouse = DirectoryStore(tmp_path / "r"), DirectoryStore(tmp_path / "w")
+    held = {"gpus": 1, "gpu_type": "L4", "price_class": "on-demand", "seconds": 5}
+    _result(registry, "train-slm-aa", held)
+    collect_runs(registry, warehouse, domain="ledger", customer="bank")
+    _result(registry, "train-slm-bb", held)
+    collect_runs(registry, warehouse, domain="ledger", customer="another")
+    assert [(row.run_id, row.customer, row.gpu_ms) for row in read_runs(warehouse)] == [
+        ("train-slm-aa", "bank", 5000),
+        ("train-slm-bb", "another", 5000),
+    ]
 
 
 def test_a_run_that_cannot_be_read_or_lies_elsewhere_is_named(tmp_path: Path) -> None:
