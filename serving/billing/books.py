@@ -86,6 +86,30 @@ class Books:
         documents.write(self.store, closed)
         return closed
 
+    def due(self, *, grace: dt.timedelta = GRACE) -> str | None:
+        """Return the next month to close, when its time has come.
+
+        Raises:
+            BillingError: A closed month was changed.
+        """
+        month = self._first_open()
+        return month if month and months.bounds(month)[1] + grace <= self.now else None
+
+    def refresh(self) -> int:
+        """Make the parts of the open months' days, so that a bill finds them; return their number.
+
+        Raises:
+            BillingError: A closed month was changed, or a part cannot be made.
+        """
+        month = self._first_open()
+        if month is None:
+            return 0
+        first, today = months.first_day(month), self.now.date()
+        days = [first + dt.timedelta(days=offset) for offset in range((today - first).days + 1)]
+        for day in days:
+            self.parts.current(day)
+        return len(days)
+
     def credit(self, order: CreditOrder) -> tuple[Credit, str]:
         """Write a credit note.
 
@@ -141,6 +165,13 @@ class Books:
             BillingError: One was changed, or the chain is broken.
         """
         return documents.read_chain(self.store)
+
+    def _first_open(self) -> str | None:
+        chain = documents.read_chain(self.store)
+        if chain:
+            return months.following(chain[-1].month)
+        this_month = months.month_of(self.now.date())
+        return next(iter(months_with_usage(self.store, months.following(this_month))), None)
 
 
 def _refuse_early(month: str, now: dt.datetime, grace: dt.timedelta) -> None:

@@ -12,6 +12,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from serving.billing import __main__ as jobs
 from serving.billing.command import ATTENTION_STATUS
 from serving.ledger import Event, Intent, LedgerWriter
 from serving.ledger.ids import new_request_id
@@ -163,6 +164,35 @@ async def test_this_month_is_the_default(home: Path) -> None:
     statement = json.loads(_run("--format", "json").stdout)
     assert statement["month"] == f"{now:%Y-%m}"
     assert len(statement["invoices"]) == 1
+
+
+async def test_the_scheduled_jobs_close_what_is_due(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    today = dt.datetime.now(dt.UTC)
+    last_month = (today.replace(day=1) - dt.timedelta(days=3)).replace(hour=12)
+    lost, event = (_event(last_month, "bank", (1_000_000, 0, 0)) for _ in range(2))
+    await _write(home, _intent(lost), _intent(event), event)
+    _run("--month", f"{last_month:%Y-%m}")
+    config = tmp_path / "billing.json"
+    values = {"environment": "local", "warehouse_uri": f"file://{home}/warehouse"}
+    config.write_text(json.dumps({**values, "prices": str(tmp_path / "stacks" / "prices.yaml")}))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def job(name: str) -> int:
+        monkeypatch.setattr("sys.argv", ["billing", name, "--config", str(config)])
+        return jobs.main()
+
+    assert job("parts") == 0
+    due = f"closed {last_month:%Y-%m}: 1 invoices, 0.10 USD"
+    # On the first day of a month the one before is still open.
+    statuses = (0, 0) if today.day == 1 else (ATTENTION_STATUS, 0)
+    assert (job("close"), job("close")) == statuses
+    assert (due in capsys.readouterr().out) == (today.day != 1)
+    (tmp_path / "stacks" / "prices.yaml").unlink()
+    assert job("close") == 1
+    config.write_text("{}")
+    assert job("close") == 2
 
 
 def test_an_environment_that_was_never_up_is_named(

@@ -397,6 +397,25 @@ def test_a_month_that_is_none_is_refused(books: Books, month: str) -> None:
             ask(month)
 
 
+def test_the_month_that_is_due_is_the_first_open_one_that_is_over(books: Books) -> None:
+    assert books.due() is None
+    books.store.put("pods/day=2026-11-20/x.json", b"")
+    assert books.due() == "2026-11"
+    books.close("2026-11")
+    assert replace(books, now=dt.datetime(2027, 1, 1, 23, tzinfo=dt.UTC)).due() is None
+    assert books.due() == "2026-12"
+    books.close("2026-12")
+    assert books.due() is None
+
+
+def test_parts_are_made_for_the_days_of_open_months(books: Books) -> None:
+    assert books.refresh() == 0
+    books.store.put("events/day=2026-12-20/x.parquet", b"")
+    assert books.refresh() == 31 + 2
+    books.close("2026-12")
+    assert books.refresh() == 2
+
+
 def test_an_open_month_has_no_days_of_the_future(books: Books) -> None:
     today = replace(books, now=dt.datetime(2026, 11, 3, 12, tzinfo=dt.UTC))
     assert list(today.statement("2026-11").parts) == ["2026-11-01", "2026-11-02", "2026-11-03"]
