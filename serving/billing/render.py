@@ -3,8 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from rich import box
@@ -62,9 +61,14 @@ def render_csv(statement: Statement) -> str:
 
 def render_table(statement: Statement) -> RenderableType:
     """Return the statement for a terminal."""
-    parts: list[RenderableType] = [_lines_table(statement)]
+    state = "closed" if statement.closed else "open"
+    title = f"{statement.month} ({state}), amounts in {statement.currency}"
+    parts: list[RenderableType] = [Text(title, style="bold")]
     if statement.invoices:
+        parts += [_invoice_table(invoice, statement) for invoice in statement.invoices]
         parts.append(_customer_table(statement))
+    else:
+        parts.append(Text(f"No request was billed in {statement.month}."))
     parts.append(Text(ROUNDING_RULE, style="dim"))
     if statement.platform:
         parts.append(_platform_table(statement))
@@ -125,66 +129,49 @@ def _counts(counts: Counts) -> dict[str, int]:
     return {name: getattr(counts, name) for name in _USED}
 
 
-@dataclass(frozen=True)
-class _Column:
-    """A number of the lines' table."""
-
-    title: str
-    of: Callable[[Line], int]
-    optional: bool = False
-    """Left out when it is zero on every line."""
-
-    def shown(self, line: Line) -> str:
-        """The number, or nothing where there is none."""
-        value = self.of(line)
-        return f"{value:,}" if value else ""
-
-
-_COLUMNS: Final = (
-    _Column("requests", lambda line: line.counts.requests),
-    _Column("failed", lambda line: line.counts.failed, optional=True),
-    _Column("unmeasured", lambda line: line.counts.unmeasured, optional=True),
-    _Column("tokens in", lambda line: line.counts.input_tokens),
-    _Column("cached", lambda line: line.counts.cached_tokens, optional=True),
-    _Column("tokens out", lambda line: line.counts.output_tokens),
-    _Column("GPU ms", lambda line: line.gpu_ms, optional=True),
-)
-
-
-def _lines_table(statement: Statement) -> RenderableType:
-    lines = [line for invoice in statement.invoices for line in invoice.lines]
-    if not lines:
-        return Text(f"No request was billed in {statement.month}.")
-    state = "closed" if statement.closed else "open"
-    table = _table(f"{statement.month} ({state}), amounts in {statement.currency}")
-    for name in ("customer", "for", "pool"):
+def _invoice_table(invoice: Invoice, statement: Statement) -> Table:
+    table = _table(Text(invoice.customer))
+    for name in ("for", "pool", "used"):
         table.add_column(name, overflow="fold")
-    # Eighty columns hold no column of zeros.
-    shown = [column for column in _COLUMNS if not column.optional or any(map(column.of, lines))]
-    for column in shown:
-        table.add_column(column.title, justify="right", no_wrap=True)
-    table.add_column("cost", justify="right", overflow="fold")
-    for line in lines:
-        numbers = [column.shown(line) for column in shown]
-        title = Text(_title(line, statement.month))
-        table.add_row(Text(line.customer), title, line.pool, *numbers, plain(line.amount))
+    table.add_column("cost", justify="right", no_wrap=True)
+    for line in invoice.lines:
+        texts = (_title(line, statement.month), line.pool or "", _used(line))
+        table.add_row(*map(Text, texts), plain(line.amount))
     return table
+
+
+def _used(line: Line) -> str:
+    """What a line is for, without what is zero: columns of zeros would need a wide terminal."""
+    counts = line.counts
+    shown = (
+        (counts.requests, "requests"),
+        (counts.failed, "failed"),
+        (counts.unmeasured, "unmeasured"),
+        (counts.input_tokens, "tokens in"),
+        (counts.cached_tokens, "of them cached"),
+        (counts.output_tokens, "tokens out"),
+        (line.gpu_ms, "GPU ms"),
+    )
+    return ", ".join(f"{number:,} {name}" for number, name in shown if number)
 
 
 def _title(line: Line, month: str) -> str:
     title = _TITLES[line.kind].format(served_model=line.served_model, reference=line.reference)
-    return title if line.month == month else f"{title} ({line.month})"
+    domain = line.domain if line.domain and line.domain not in title else None
+    used_in = None if line.month == month else line.month
+    about = [text for text in (domain, line.experiment, used_in) if text]
+    return f"{title} ({', '.join(about)})" if about else title
 
 
 def _customer_table(statement: Statement) -> RenderableType:
-    table = _table("", show_footer=True)
-    table.add_column("customer", footer="total")
+    table = _table("All customers", show_footer=True)
+    table.add_column("customer", footer="total", overflow="fold")
     table.add_column("requests", justify="right")
     table.add_column("pools")
-    table.add_column("exact", justify="right")
-    table.add_column("saved", justify="right")
+    for name in ("exact", "saved"):
+        table.add_column(name, justify="right", no_wrap=True)
     total = f"{plain(statement.total_due)} {statement.currency}"
-    table.add_column("due", justify="right", footer=total)
+    table.add_column("due", justify="right", no_wrap=True, footer=total)
     for invoice in statement.invoices:
         table.add_row(
             Text(invoice.customer),
@@ -248,7 +235,7 @@ def _text_table(
     return table
 
 
-def _table(title: str, *, show_footer: bool = False) -> Table:
+def _table(title: str | Text, *, show_footer: bool = False) -> Table:
     return Table(
         title=title,
         title_justify="left",

@@ -47,7 +47,6 @@ def fee(agreed: MonthTerms) -> list[Line]:
         amount=agreed.terms.monthly_fee,
         month=agreed.month,
         price_from=agreed.price_from,
-        note="monthly fee",
     )
     return [line]
 
