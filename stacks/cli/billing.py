@@ -39,6 +39,7 @@ from substrates.local.substrate import LocalSubstrate
 
 Environment = Annotated[str, typer.Option("--environment", "-e", help="environment stack")]
 Month = Annotated[str, typer.Option("--month", help="YYYY-MM, in UTC")]
+_SHIPPING_ATTEMPTS = 3
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
@@ -204,16 +205,19 @@ def _ship(environment: str) -> bool:
     if not config.is_file():
         raise ConfigError(f"{environment!r} has no shipper yet: `pipeline up {environment}`")
     command = [substrate.python("serving"), "-m", "serving.ledger.shipping"]
-    shipped = subprocess.run(
-        [*command, "--config", str(config), "--once"],
-        cwd=ROOT,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    if shipped.returncode != 0:
-        sys.stderr.write(f"{shipped.stderr}The bill may lack what was not shipped.\n")
-    return shipped.returncode == 0
+    # The environment's own shipper may move the ledger's progress at the same moment.
+    for _ in range(_SHIPPING_ATTEMPTS):
+        shipped = subprocess.run(
+            [*command, "--config", str(config), "--once"],
+            cwd=ROOT,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        if shipped.returncode == 0:
+            return True
+    sys.stderr.write(f"{shipped.stderr}The bill may lack what was not shipped.\n")
+    return False
 
 
 def _collect_runs(environment: str, books: Books) -> None:
