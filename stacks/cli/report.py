@@ -30,6 +30,7 @@ _PURPOSE = {
     "adapter-sync": "adapters on the model server",
     "router": "keys, releases, metering",
     "shipper": "the ledger to the warehouse",
+    "sampler": "counters for reconciliation",
     "edge": "routes for Envoy",
     "envoy": "the address for clients",
 }

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from stand_in_vllm import StandInVllm
 from test_ledger import EVENT, INTENT, V1_EVENT, V1_INTENT
 from test_router_relays import started as started_router
-from world import World, running_sync, serving
+from world import World, running_sync, serving, until
 
 from registry.store import ObjectStore, StoredObject, open_store
 from serving.ledger import Event, Intent, LedgerError
@@ -610,6 +610,7 @@ async def test_the_last_answer_of_a_drained_router_is_shipped(world: World) -> N
     ):
         router, key = await started_router(world, vllm_url, sync_url, sync)
         shipper = started(place)
+        await until((place.root / "warehouse" / "writers").is_dir, "the shipper runs", seconds=60)
         vllm.token_delay_s = 0.05
         response = await session.post(
             f"{router.url}/v1/chat/completions",
