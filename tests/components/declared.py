@@ -4,6 +4,7 @@ Unlike the engine, the mocks check nothing against a provider and know no state;
 Kubernetes would complete are completed here with a fixed suffix.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -112,9 +113,14 @@ def declare(build: Callable[[], object]) -> Program:
 
 @contextmanager
 def _mocked(program: Program) -> Iterator[None]:
+    # Another test may have ended the loop that Pulumi's futures would use.
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
     set_mocks(_Mocks(), project="pipeline", stack="prod", preview=False, monitor=_Monitor(program))
     try:
         yield
     finally:
         # What is left behind would leak into the next test.
         reset_options()
+        asyncio.set_event_loop(None)
+        loop.close()

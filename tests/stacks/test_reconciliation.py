@@ -13,6 +13,7 @@ from serving.reconciliation.config import (
     VllmSource,
 )
 from serving.router.config import RouterConfig
+from serving.tracing.config import MlflowTarget
 from stacks.cli.app import app
 from stacks.cli.project import Project
 from stacks.local_workloads import LocalWorkloads
@@ -45,8 +46,9 @@ def test_the_sampler_reads_what_the_other_workloads_serve(workloads: LocalWorklo
     assert set(vllm.pools) == set(router.pools)
     assert router.tracing is not None
     assert isinstance(config.traces, MlflowTraces)
-    assert config.traces.url == router.tracing.mlflow_url
-    assert config.traces.experiment == router.tracing.experiment
+    assert isinstance(router.tracing.target, MlflowTarget)
+    assert config.traces.url == router.tracing.target.url
+    assert config.traces.experiment == router.tracing.target.experiment
 
 
 def test_the_server_is_started_with_the_length_that_bounds_its_requests(
