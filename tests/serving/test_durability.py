@@ -74,8 +74,10 @@ class Traced:
         if self.process.returncode is None:
             self.process.terminate()
             await self.process.wait()
+            # Process ids are padded.
+            ended = re.compile(rf"^{self.process.pid} +\+\+\+ exited with 0", re.MULTILINE)
             await until(
-                lambda: f"{self.process.pid} +++ exited with 0" in self.trace.read_text(),
+                lambda: ended.search(self.trace.read_text()) is not None,
                 "the trace is whole",
                 seconds=60,
             )
