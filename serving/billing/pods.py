@@ -27,12 +27,20 @@ class ReportedPod(Document):
     started: AwareDatetime
     ended: AwareDatetime
     """For a pod that still runs: the time of the report."""
+    uid: str = ""
+    """Of the pod, where the source knows it: a name may come back with another pod."""
+    running: bool = False
+    """Whether the pod still ran when its source last looked."""
 
     @model_validator(mode="after")
     def _forward(self) -> Self:
         if self.ended < self.started:
             raise ValueError(f"pod {self.pod}: ended {self.ended} is before started {self.started}")
         return self
+
+    def interval(self) -> PodInterval:
+        """What billing works with."""
+        return PodInterval(**self.model_dump(exclude={"uid", "running"}))
 
 
 class PodReport(Document):
@@ -68,7 +76,7 @@ def read_report(data: bytes, key: str) -> tuple[PodInterval, ...] | Attention:
         return Attention(
             "unreadable-file", key, f"not a report of pods: {error}; its GPU time is missing"
         )
-    return tuple(PodInterval(**dict(pod)) for pod in report.intervals)
+    return tuple(pod.interval() for pod in report.intervals)
 
 
 def merged(intervals: Iterable[PodInterval]) -> list[PodInterval]:
