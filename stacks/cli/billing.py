@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from registry.store import open_store
+from registry.store import ObjectStore, open_store
 from serving.billing.books import Books
 from serving.billing.closed import AcceptedLoss
 from serving.billing.command import (
@@ -27,13 +27,16 @@ from serving.billing.credits import order_credit
 from serving.billing.gpu_time import UNCALIBRATED
 from serving.billing.money import plain
 from serving.billing.months import month_of
+from serving.billing.open_month import days_in
 from serving.billing.part_events import BilledRequest
 from serving.billing.prices import read_prices
 from serving.billing.runs import collect_runs
 from serving.billing.warehouse_days import WarehouseDays
+from serving.pod_reports.no_gpus import report_no_gpus
 from serving.warehouse.files import open_warehouse
 from stacks.cli.project import Project
 from stacks.config.load import ConfigError
+from stacks.local_workloads import ADAPTER_POOL, engine_pod
 from stacks.paths import ROOT
 from substrates.local.substrate import LocalSubstrate
 
@@ -74,6 +77,7 @@ def bill(
     console = Console()
     shipped = _ship(environment)
     books = _books(environment)
+    _report_engine(environment, books.store)
     _collect_runs(environment, books)
     statement = books.statement(month or month_of(books.now.date()))
     if out is None:
@@ -104,6 +108,7 @@ def close(
     accepted = tuple(_loss(name, reason) for name in accept_lost or ())
     shipped = _ship(environment)
     books = _books(environment)
+    _report_engine(environment, books.store)
     _collect_runs(environment, books)
     closed = books.close(month, accepted=accepted)
     statement = closed.statement
@@ -218,6 +223,12 @@ def _ship(environment: str) -> bool:
             return True
     sys.stderr.write(f"{shipped.stderr}The bill may lack what was not shipped.\n")
     return False
+
+
+def _report_engine(environment: str, warehouse: ObjectStore) -> None:
+    """Report the engine for every day that it answered in: it runs on CPUs, so it held no GPUs."""
+    for day in sorted(days_in(warehouse, "events/") - days_in(warehouse, "pods/")):
+        report_no_gpus(warehouse, day, engine_pod(environment), ADAPTER_POOL)
 
 
 def _collect_runs(environment: str, books: Books) -> None:

@@ -19,6 +19,7 @@ from serving.ledger.ids import new_request_id
 from serving.ledger.shipping.config import ShipperConfig
 from stacks.cli.billing import app
 from stacks.config.load import ConfigError
+from stacks.local_workloads import engine_pod
 from stacks.paths import ROOT
 
 PRICES = """
@@ -94,6 +95,7 @@ def _bill(month: str) -> dict:
     return json.loads(_run("--month", month, "--format", "json").stdout)
 
 
+ENGINE = engine_pod("local")
 JUNE = dt.datetime(2024, 6, 30, 23, 59, 59, tzinfo=dt.UTC)
 
 
@@ -136,6 +138,43 @@ async def test_from_the_ledger_to_a_closed_month_and_its_corrections(
 
     paths = _run("--month", "2024-06", "--format", "focus", "--out", str(tmp_path / "out")).stdout
     assert "Input Tokens" in Path(paths.strip()).read_text()
+
+
+async def test_a_month_of_the_local_engine_needs_no_person(home: Path) -> None:
+    # A request that the engine still worked on after midnight, and one of the next day.
+    moments = (JUNE, JUNE.replace(hour=8), JUNE + dt.timedelta(hours=5))
+    answered = [
+        replace(_event(at, "bank", (1_000, 0, 100)), server=ENGINE, latency_ms=30_000, ttft_ms=5e3)
+        for at in moments
+    ]
+    # The cascade asks the same engine twice.
+    answered[1] = replace(
+        answered[1],
+        wasted_pool="slm",
+        wasted_server=ENGINE,
+        wasted_input_tokens=7,
+        wasted_cached_tokens=0,
+        wasted_output_tokens=3,
+    )
+    for event in answered:
+        await _write(home, _intent(event), event)
+    for month, requests in (("2024-06", 2), ("2024-07", 1), ("2024-06", 2)):
+        result = _run("--month", month, "--format", "json")
+        statement = json.loads(result.stdout)
+        assert (result.exit_code, statement["attention"]) == (0, [])
+        (invoice,) = statement["invoices"]
+        assert (invoice["counts"]["requests"], invoice["gpu_ms"]) == (requests, 0)
+        assert statement["platform"] == []
+    assert _run("close", "--month", "2024-06").exit_code == 0
+
+
+async def test_another_pod_than_the_local_engine_is_named(home: Path) -> None:
+    event = replace(_event(JUNE, "bank", (10, 0, 0)), server="slm-0")
+    await _write(home, _intent(event), event)
+    result = _run("--month", "2024-06", "--format", "json")
+    assert result.exit_code == ATTENTION_STATUS
+    (found,) = json.loads(result.stdout)["attention"]
+    assert (found["kind"], found["where"]) == ("unknown-pod", "slm-0")
 
 
 async def test_what_a_person_must_see_ends_with_another_status(home: Path) -> None:
