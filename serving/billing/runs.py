@@ -45,7 +45,8 @@ class RunRecord(Document):
 class GpuUse(Document):
     """Keys of a run result's `metrics` that say how long it held which GPUs.
 
-    A job without GPUs leaves all but `seconds` out.
+    With 0 GPUs, as on CPUs and for an evaluation that asks a pool's servers, nothing else counts.
+    `seconds` are those of the attempt that finished: one that was interrupted is not billed.
     """
 
     seconds: Decimal = Field(ge=0)

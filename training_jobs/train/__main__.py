@@ -9,6 +9,7 @@ from registry.job import run_job
 from registry.runs import RunReporter, upload_adapter
 from registry.store import ObjectStore
 from training_jobs.errors import JobInputError
+from training_jobs.gpus import held_gpus
 from training_jobs.pairs import refuse_other_digest
 from training_jobs.train.config import TrainConfig
 from training_jobs.train.tracking import Tracking
@@ -23,6 +24,8 @@ def _main(config: TrainConfig, store: ObjectStore, reporter: RunReporter) -> Non
 
     try:
         refuse_other_digest(config.train_path, config.dataset_digest)
+        # Before hours of work whose price would not be known.
+        held = held_gpus()
         tracking = Tracking(config)
         metrics = train(config, reporter, tracking)
     except JobInputError as error:
@@ -43,7 +46,7 @@ def _main(config: TrainConfig, store: ObjectStore, reporter: RunReporter) -> Non
             "rank": config.rank,
             "target_modules": list(config.target_modules),
             "mlflow_run_id": tracking.run_id,
-            "metrics": metrics,
+            "metrics": {**metrics, **held},
         }
     )
 

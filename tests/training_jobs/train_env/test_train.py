@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from registry.adapter_check import base_linear_modules, check_adapter
@@ -94,6 +95,7 @@ def test_training_learns_and_stores_an_acceptable_adapter(whole, base):
     losses = _losses(log)
     assert losses[STEPS] < losses[min(losses)]
     result = read_result(_store(root), "words", "run-1").result
+    assert result["metrics"]["gpus"] == torch.cuda.device_count()
     directory = root / "work" / "run-1" / "adapter"
     facts = check_adapter(directory, rank=4, base_modules=base_linear_modules(base))
     assert sorted(facts.target_modules) == ["k_proj", "o_proj", "q_proj", "v_proj"]
