@@ -1,4 +1,4 @@
-"""A process beside the request path: the exporter of metrics, the sampler of counters."""
+"""A process beside the request path: exporter of metrics, sampler of counters, reporter of pods."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -50,6 +50,8 @@ class BackgroundServiceArgs:
     egress: Sequence[Peer]
     scraping: Scraping | None = None
     """None for a process without metrics."""
+    asks_kubernetes: bool = False
+    """Whether it has a token for the API of the cluster; what it may ask is for a Role to say."""
 
 
 class BackgroundService(pulumi.ComponentResource):
@@ -124,7 +126,12 @@ def _spec(
         selector=meta.v1.LabelSelectorArgs(match_labels={NAME_LABEL: args.service}),
         template=core.v1.PodTemplateSpecArgs(
             metadata=meta.v1.ObjectMetaArgs(labels=labels_of(args.service)),
-            spec=pod_spec(container, service_account=service_account, restart="Always"),
+            spec=pod_spec(
+                container,
+                service_account=service_account,
+                restart="Always",
+                asks_kubernetes=args.asks_kubernetes,
+            ),
         ),
     )
 

@@ -1,4 +1,4 @@
-"""Pods of the pipeline on Kubernetes: restricted, without tokens, with the egress they name."""
+"""Pods of the pipeline on Kubernetes: restricted, with the tokens and the egress they name."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -99,13 +99,24 @@ def metadata(name: str, namespace: str) -> meta.v1.ObjectMetaArgs:
 
 
 def pod_spec(
-    container: Container, *, service_account: pulumi.Input[str], restart: Literal["Never", "Always"]
+    container: Container,
+    *,
+    service_account: pulumi.Input[str],
+    restart: Literal["Never", "Always"],
+    asks_kubernetes: bool = False,
 ) -> core.v1.PodSpecArgs:
-    """A pod that passes the `restricted` pod security standard."""
+    """A pod that passes the `restricted` pod security standard.
+
+    Args:
+        container: What runs in it.
+        service_account: Name of its ServiceAccount.
+        restart: What follows when it ends.
+        asks_kubernetes: Whether it is given a token for the API of the cluster.
+    """
     return core.v1.PodSpecArgs(
         service_account_name=service_account,
         # Roles come through EKS Pod Identity, which mounts a token of its own.
-        automount_service_account_token=False,
+        automount_service_account_token=asks_kubernetes,
         enable_service_links=False,
         restart_policy=restart,
         security_context=core.v1.PodSecurityContextArgs(

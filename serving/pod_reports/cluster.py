@@ -73,8 +73,8 @@ def _connection(kubeconfig: Path | None) -> Any:
 
 def _seen(pod: Any, node: NodeFacts) -> SeenPod | None:
     """Read a V1Pod; None when it cannot be reported, or ended at a time that nobody noted."""
-    name, labels = pod.metadata.name, pod.metadata.labels or {}
-    pool = labels.get(POOL_LABEL)
+    name = pod.metadata.name
+    pool: Any = (pod.metadata.labels or {}).get(POOL_LABEL)
     if pool not in get_args(PoolName):
         _log.error(
             "pod %s: label %s is %r, which is no pool (%s): its GPU time is not reported",

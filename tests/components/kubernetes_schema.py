@@ -35,8 +35,8 @@ def check(type_: str, inputs: Mapping[str, Any]) -> None:
         # A custom resource: pulumi_kubernetes knows its frame only.
         assert {"apiVersion", "kind", "metadata", "spec"} == set(inputs)
     else:
-        path = group.replace(".k8s.io", "").replace("/", ".")
-        module = import_module(f"pulumi_kubernetes.{path}.{kind}")
+        name, version = group.split("/")
+        module = import_module(f"pulumi_kubernetes.{name.split('.')[0]}.{version}.{kind}")
         _check_fields(getattr(module, f"{kind}InitArgs"), inputs, kind)
     _check_metadata(inputs["metadata"], kind)
     _check_quantities(inputs, kind)
@@ -98,7 +98,8 @@ def _plain(type_: Any) -> Any:
 def _check_metadata(metadata: Mapping[str, Any], kind: str) -> None:
     name = metadata.get("name")
     assert name is None or _SUBDOMAIN.fullmatch(name), f"{kind}: name {name!r}"
-    assert metadata["namespace"], f"{kind} is in no namespace"
+    is_in_namespace = bool(metadata.get("namespace"))
+    assert is_in_namespace != kind.startswith("Cluster"), f"{kind}: namespace"
     for key, value in metadata.get("labels", {}).items():
         assert _LABEL_KEY.fullmatch(key), f"{kind}: label {key!r}"
         assert _LABEL_VALUE.fullmatch(value), f"{kind}: label {key}={value!r}"
