@@ -55,8 +55,11 @@ UNCALIBRATED: Final = GpuWeights(
     pools={"slm": _GUIDE, "llm": _GUIDE},
     source="not calibrated: 50 GPU-hours for 500 million tokens, as in the guide's cost table",
 )
-"""What holds until pools are calibrated. The guide does not tell input from output; a token from
-the prefix cache is not computed again."""
+"""What holds until pools are calibrated: `weights` of the jobs' configuration, the same document
+in `stacks/gpu-weights.json` for `pipeline bill`.
+
+The guide does not tell input from output; a token from the prefix cache is not computed again.
+"""
 
 
 _TABLES: Final = """

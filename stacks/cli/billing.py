@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from registry.documents import decode
 from registry.store import ObjectStore, open_store
 from serving.billing.books import Books
 from serving.billing.closed import AcceptedLoss
@@ -24,7 +25,7 @@ from serving.billing.command import (
     write_statement,
 )
 from serving.billing.credits import order_credit
-from serving.billing.gpu_time import UNCALIBRATED
+from serving.billing.gpu_time import UNCALIBRATED, GpuWeights
 from serving.billing.money import plain
 from serving.billing.months import month_of
 from serving.billing.open_month import days_in
@@ -199,7 +200,12 @@ def _days(environment: str) -> WarehouseDays:
     folder = home / "warehouse"
     if not folder.is_dir():
         raise ConfigError(f"{environment!r} has no warehouse yet: `pipeline up {environment}`")
-    return WarehouseDays(open_warehouse(folder.as_uri(), home / "billing"), UNCALIBRATED)
+    return WarehouseDays(open_warehouse(folder.as_uri(), home / "billing"), _weights(project))
+
+
+def _weights(project: Project) -> GpuWeights:
+    path = project.stacks / "gpu-weights.json"
+    return decode(path.read_bytes(), GpuWeights, str(path)) if path.is_file() else UNCALIBRATED
 
 
 def _ship(environment: str) -> bool:

@@ -12,6 +12,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from registry.errors import RegistryError
 from serving.billing import __main__ as jobs
 from serving.billing.command import ATTENTION_STATUS
 from serving.ledger import Event, Intent, LedgerWriter
@@ -166,6 +167,33 @@ async def test_a_month_of_the_local_engine_needs_no_person(home: Path) -> None:
         assert (invoice["counts"]["requests"], invoice["gpu_ms"]) == (requests, 0)
         assert statement["platform"] == []
     assert _run("close", "--month", "2024-06").exit_code == 0
+
+
+async def test_calibrated_weights_say_what_gpu_time_is_used(home: Path) -> None:
+    event = replace(_event(JUNE, "bank", (1_000, 0, 100)), server="slm-0")
+    await _write(home, _intent(event), event)
+    begin = JUNE.replace(hour=0, minute=0, second=0)
+    interval = {
+        "pod": "slm-0",
+        "pool": "slm",
+        "gpu_type": "L4",
+        "gpus": 1,
+        "price_class": "spot",
+        "started": begin.isoformat(),
+        "ended": (begin + dt.timedelta(days=1)).isoformat(),
+    }
+    report = home / "warehouse" / "pods" / "day=2024-06-30" / "cluster.json"
+    report.parent.mkdir(parents=True)
+    report.write_text(json.dumps({"intervals": [interval]}))
+    # The guide's: 1100 tokens of 360 microseconds.
+    assert _bill("2024-06")["invoices"][0]["gpu_ms"] == 396
+    weights = home.parents[1] / "stacks" / "gpu-weights.json"
+    slm = {"prefill_us": 100, "cached_us": 0, "decode_us": 2_000}
+    weights.write_text(json.dumps({"pools": {"slm": slm}, "source": "this test"}))
+    assert _bill("2024-06")["invoices"][0]["gpu_ms"] == 100 + 200
+    weights.write_text(json.dumps({"pools": {"slm": slm}}))
+    with pytest.raises(RegistryError, match=r"gpu-weights\.json: source"):
+        _bill("2024-06")
 
 
 async def test_another_pod_than_the_local_engine_is_named(home: Path) -> None:

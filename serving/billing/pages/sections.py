@@ -95,7 +95,7 @@ def _tokens(lines: Sequence[Line]) -> Table:
 
 def _gpu(lines: Sequence[Line]) -> Table:
     return make_table(
-        "GPU time (h:mm:ss) allocated to the tokens, in windows of 60 s by calibrated time for "
+        "GPU time (h:mm:ss) allocated to the tokens, in windows of 60 s by the time set for "
         f"each, {_TIMES} price per hour",
         (Column("Adapter"), Column("Pool"), Column("GPU"), _GPU_TIME, _AMOUNT),
         [
