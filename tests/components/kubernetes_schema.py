@@ -99,7 +99,7 @@ def _check_metadata(metadata: Mapping[str, Any], kind: str) -> None:
     name = metadata.get("name")
     assert name is None or _SUBDOMAIN.fullmatch(name), f"{kind}: name {name!r}"
     is_in_namespace = bool(metadata.get("namespace"))
-    assert is_in_namespace != kind.startswith("Cluster"), f"{kind}: namespace"
+    assert is_in_namespace != kind.startswith("Cluster"), f"{kind} is in no namespace, or cannot be"
     for key, value in metadata.get("labels", {}).items():
         assert _LABEL_KEY.fullmatch(key), f"{kind}: label {key!r}"
         assert _LABEL_VALUE.fullmatch(value), f"{kind}: label {key}={value!r}"
