@@ -105,7 +105,7 @@ LEFT JOIN weights AS wasted ON wasted.pool = origins.wasted_pool
 # One row for each answer that a pod gave. Times are microseconds since the day began.
 _ANSWERS: Final = """
 CREATE OR REPLACE TEMP VIEW answers AS
-WITH timed AS (
+WITH timed AS NOT MATERIALIZED (
     SELECT
         *,
         within(epoch_us(admitted) - epoch_us(getvariable('day')::TIMESTAMP)) AS admitted_us,

@@ -35,17 +35,51 @@ class BilledRequest:
     wasted_output_tokens: int | None
 
 
-_PART_EVENTS: Final = """
-COPY (
-    SELECT
-        request_id, admitted, status,
-        customer, domain, served_model, version, pool, experiment,
-        input_tokens, cached_tokens, output_tokens,
-        wasted_input_tokens, wasted_cached_tokens, wasted_output_tokens,
-        problem
-    FROM events JOIN origins USING (origin)
-) TO $path (FORMAT parquet)
+# As numbers, names are joined, grouped and written several times faster than as text; in Parquet
+# they are text.
+_LINES: Final = """
+CREATE OR REPLACE TYPE customer_label AS ENUM (
+    SELECT DISTINCT customer FROM origins WHERE customer IS NOT NULL ORDER BY customer
+);
+CREATE OR REPLACE TYPE domain_label AS ENUM (
+    SELECT DISTINCT domain FROM origins WHERE domain IS NOT NULL ORDER BY domain
+);
+CREATE OR REPLACE TYPE served_model_label AS ENUM (
+    SELECT DISTINCT served_model FROM origins WHERE served_model IS NOT NULL ORDER BY served_model
+);
+CREATE OR REPLACE TYPE version_label AS ENUM (
+    SELECT DISTINCT version FROM origins WHERE version IS NOT NULL ORDER BY version
+);
+CREATE OR REPLACE TYPE pool_label AS ENUM (
+    SELECT DISTINCT pool FROM origins WHERE pool IS NOT NULL ORDER BY pool
+);
+CREATE OR REPLACE TYPE experiment_label AS ENUM (
+    SELECT DISTINCT experiment FROM origins WHERE experiment IS NOT NULL ORDER BY experiment
+);
+CREATE OR REPLACE TEMP TABLE lines AS
+SELECT
+    origin,
+    customer::customer_label AS customer,
+    domain::domain_label AS domain,
+    served_model::served_model_label AS served_model,
+    version::version_label AS version,
+    pool::pool_label AS pool,
+    experiment::experiment_label AS experiment
+FROM origins
 """
+
+_PART_EVENTS: Final = """
+CREATE OR REPLACE TEMP VIEW part_events AS
+SELECT
+    request_id, admitted, status,
+    customer, domain, served_model, version, pool, experiment,
+    input_tokens, cached_tokens, output_tokens,
+    wasted_input_tokens, wasted_cached_tokens, wasted_output_tokens,
+    problem
+FROM events JOIN lines USING (origin)
+"""
+
+_WRITE: Final = "COPY part_events TO $path (FORMAT parquet)"
 
 # Of `part_events`; their columns are those of `_PART_EVENTS`.
 _USAGE: Final = """
@@ -96,9 +130,10 @@ ORDER BY request_id
 
 
 def write_part_events(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Write the events of `day_events.load_day` to a file, and view it as `part_events`."""
-    connection.execute(_PART_EVENTS, {"path": str(path)})
-    connection.read_parquet(str(path)).create_view("part_events")
+    """View the events of `day_events.load_day` as `part_events`, and write them to a file."""
+    connection.execute(_LINES)
+    connection.execute(_PART_EVENTS)
+    connection.execute(_WRITE, {"path": str(path)})
 
 
 def usage_rows(connection: duckdb.DuckDBPyConnection, day: dt.date) -> tuple[UsageRow, ...]:

@@ -94,11 +94,15 @@ def read_stored_part(warehouse: Warehouse, day: dt.date, digest: str) -> StoredP
     try:
         data = warehouse.store.get(key).data
     except NotFoundError as error:
-        raise BillingError(f"{error}: the part of {day} is gone; restore it") from error
+        raise BillingError(
+            f"{error}: the part of {day} is gone; restore it, or when no closed month names it, "
+            f"remove {newest_part_key(day)}, and it is made again"
+        ) from error
     if _digest(data) != digest:
         raise BillingError(
             f"{key}: changed since it was written (its digest is {_digest(data)}); restore it, or "
-            "remove it when no closed month names it, and it is made again"
+            f"when no closed month names it, remove it and {newest_part_key(day)}, and it is made "
+            "again"
         )
     return decode(data, StoredPart, key)
 
