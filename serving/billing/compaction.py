@@ -11,17 +11,16 @@ import duckdb
 from registry.documents import digest
 from serving.billing.day_events import SourceFile, create_view, load_day, sound_files, undamaged
 from serving.billing.gpu_time import GpuWeights, allocate
-from serving.billing.part_events import usage_between, usage_rows, write_part_events
+from serving.billing.part_events import usage_rows, write_part_events
 from serving.billing.parts import (
     Input,
     StoredPart,
     frozen_part,
     newest_part,
-    read_stored_part,
     store_part,
 )
 from serving.billing.pods import held_on, merged, read_report
-from serving.billing.usage import Attention, DayPart, Orphan, PodInterval, UsageRow
+from serving.billing.usage import Attention, DayPart, Orphan, PodInterval
 from serving.warehouse import columns
 from serving.warehouse.duck import Session, session
 from serving.warehouse.files import Entry, Warehouse
@@ -53,22 +52,6 @@ def day_part(warehouse: Warehouse, day: dt.date, weights: GpuWeights) -> DayPart
     with session(warehouse.scratch) as duck:
         part, events = _make(duck, warehouse, day, weights, sources)
         return store_part(warehouse, part, events, made_of)
-
-
-def late_usage(warehouse: Warehouse, day: dt.date, frozen_digest: str) -> tuple[UsageRow, ...]:
-    """Sum what the day's files hold now and the frozen part did not bill.
-
-    A month that bills it must record the digest that `day_part` now gives for the day, and ask
-    with that digest from then on.
-
-    Raises:
-        BillingError: There is no such part, or it is damaged.
-    """
-    frozen = read_stored_part(warehouse, day, frozen_digest)
-    newest = day_part(warehouse, day, frozen.weights)
-    if newest.digest == frozen_digest:
-        return ()
-    return usage_between(warehouse, day, frozen_digest=frozen_digest, newest_digest=newest.digest)
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from serving.billing.books import BilledPart
-from serving.billing.compaction import day_part, late_usage
+from serving.billing.compaction import day_part
 from serving.billing.gpu_time import GpuWeights
-from serving.billing.part_events import BilledRequest, requests_of
+from serving.billing.part_events import BilledRequest, requests_of, usage_between
 from serving.billing.parts import frozen_part, read_stored_part
 from serving.billing.usage import DayPart, UsageRow
 from serving.warehouse.files import Warehouse
@@ -32,7 +32,11 @@ class WarehouseDays:
         """The newest part of a day, and the usage in it that the part of this digest lacks."""
         # Other weights than the frozen part's would make another part of the same files.
         weights = read_stored_part(self.warehouse, day, digest).weights
-        return day_part(self.warehouse, day, weights), late_usage(self.warehouse, day, digest)
+        newest = day_part(self.warehouse, day, weights)
+        if newest.digest == digest:
+            return newest, ()
+        rows = usage_between(self.warehouse, day, frozen_digest=digest, newest_digest=newest.digest)
+        return newest, rows
 
     def requests(
         self,

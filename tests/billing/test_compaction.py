@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
 
-from serving.billing.compaction import day_part, late_usage
+from serving.billing.compaction import day_part
 from serving.billing.errors import BillingError
 from serving.billing.gpu_time import UNCALIBRATED, GpuWeights, TokenWeights
 from serving.billing.part_events import requests_of
@@ -371,20 +371,6 @@ def test_a_frozen_part_that_is_gone_is_named(root: Path, warehouse: Warehouse) -
     (root / part_key(DAY, digest)).unlink()
     with pytest.raises(BillingError, match="the part of 2026-11-03 is gone"):
         frozen_part(warehouse, DAY, digest)
-
-
-def test_what_came_late_is_billed_once(root: Path, warehouse: Warehouse) -> None:
-    ship(root, "a", [event(1), event(2)])
-    first = part_of(root)
-    assert late_usage(warehouse, DAY, first.digest) == ()
-    ship(root, "b", [event(2), event(3), event(4, output_tokens=-1)])
-    [row] = late_usage(warehouse, DAY, first.digest)
-    assert row.counts == Counts(1, 0, 0, 1000, 400, 200)
-    second = part_of(root)
-    assert late_usage(warehouse, DAY, second.digest) == ()
-    ship(root, "c", [event(5, domain="claims", served_model="claims-v1.0")])
-    [row] = late_usage(warehouse, DAY, second.digest)
-    assert (row.domain, row.counts.requests) == ("claims", 1)
 
 
 def test_the_requests_of_a_line_are_those_that_it_sums(root: Path, warehouse: Warehouse) -> None:

@@ -1,0 +1,79 @@
+"""What came late of a warehouse's days, and the requests behind it."""
+
+from pathlib import Path
+
+import pytest
+
+from registry.directory_store import DirectoryStore
+from serving.billing.gpu_time import UNCALIBRATED
+from serving.billing.usage import Counts, DayPart, UsageRow
+from serving.billing.warehouse_days import WarehouseDays
+from serving.warehouse.files import Warehouse, open_warehouse
+from serving.warehouse.layout import day_folder
+from tests.billing.rows import DAY, event, ship
+
+
+class GrowingStore(DirectoryStore):
+    """A directory into which a file with one more event is shipped after each listing of a day."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self._folder = root
+        self._shipped = 0
+
+    def marks(self, prefix: str) -> dict[str, str]:
+        """The listing; what is shipped after it is not in it."""
+        found = super().marks(prefix)
+        if prefix == day_folder("events", DAY):
+            self._shipped += 1
+            ship(self._folder, f"later-{self._shipped}", [event(100 + self._shipped)])
+        return found
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "warehouse"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def days(root: Path, tmp_path: Path) -> WarehouseDays:
+    return WarehouseDays(open_warehouse(root.as_uri(), tmp_path / "cache"), UNCALIBRATED)
+
+
+def requests(rows: tuple[UsageRow, ...]) -> int:
+    return sum(row.counts.requests for row in rows)
+
+
+def late(days: WarehouseDays, before: DayPart) -> tuple[UsageRow, ...]:
+    newest, rows = days.late(DAY, before.digest)
+    assert newest == days.current(DAY)
+    return rows
+
+
+def test_what_came_late_is_billed_once(root: Path, days: WarehouseDays) -> None:
+    ship(root, "a", [event(1), event(2)])
+    first = days.current(DAY)
+    assert late(days, first) == ()
+    ship(root, "b", [event(2), event(3), event(4, output_tokens=-1)])
+    [row] = late(days, first)
+    assert row.counts == Counts(1, 0, 0, 1000, 400, 200)
+    second = days.current(DAY)
+    assert late(days, second) == ()
+    ship(root, "c", [event(5, domain="claims", served_model="claims-v1.0")])
+    [row] = late(days, second)
+    assert (row.domain, row.counts.requests) == ("claims", 1)
+
+
+def test_what_arrives_meanwhile_is_left_for_the_next_time(root: Path, tmp_path: Path) -> None:
+    ship(root, "a", [event(1)])
+    warehouse = Warehouse(GrowingStore(root), lambda entry: root / entry.key, tmp_path)
+    days = WarehouseDays(warehouse, UNCALIBRATED)
+    digest = days.current(DAY).digest
+    billed = 1
+    for _ in range(3):
+        newest, rows = days.late(DAY, digest)
+        billed += requests(rows)
+        assert billed == requests(newest.usage)
+        digest = newest.digest
