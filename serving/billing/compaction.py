@@ -11,7 +11,7 @@ import duckdb
 from registry.documents import digest
 from serving.billing.day_events import SourceFile, create_view, load_day, sound_files, undamaged
 from serving.billing.gpu_time import GpuWeights, allocate
-from serving.billing.part_events import usage_rows, write_part_events
+from serving.billing.part_events import usage_rows, write_no_events, write_part_events
 from serving.billing.parts import (
     Input,
     StoredPart,
@@ -26,7 +26,7 @@ from serving.warehouse.duck import Session, session
 from serving.warehouse.files import Entry, Warehouse
 from serving.warehouse.layout import day_folder
 
-RULES: Final = 1
+RULES: Final = 2
 """Counts up when the same files come to mean another part, so that open days are made again."""
 
 _ORPHANS: Final = """
@@ -50,7 +50,10 @@ def day_part(warehouse: Warehouse, day: dt.date, weights: GpuWeights) -> DayPart
     if newest is not None and newest.made_of == made_of:
         return frozen_part(warehouse, day, newest.digest)
     with session(warehouse.scratch) as duck:
-        part, events = _make(duck, warehouse, day, weights, sources)
+        if sources.marks():
+            part, events = _make(duck, warehouse, day, weights, sources)
+        else:
+            part, events = _make_empty(duck, day, weights)
         return store_part(warehouse, part, events, made_of)
 
 
@@ -95,12 +98,28 @@ def _make(
             Input(key=one.entry.key, sha256=one.sha256())
             for one in (*loaded.files, *orphan_files, *pod_files)
         ),
-        rows=loaded.rows,
-        events=loaded.events,
         attention=(*loaded.attention, *orphan_attention, *pod_attention, *gpu_attention),
         orphans=orphans,
         usage=usage_rows(connection, day),
         gpu=gpu,
+    )
+    return part, events
+
+
+def _make_empty(duck: Session, day: dt.date, weights: GpuWeights) -> tuple[StoredPart, Path]:
+    """Make what `_make` would of a day without files: its queries take longer than the rest."""
+    connection, folder = duck
+    events = folder / "events.parquet"
+    write_no_events(connection, events)
+    part = StoredPart(
+        rules=RULES,
+        day=day,
+        weights=weights,
+        inputs=(),
+        attention=(),
+        orphans=(),
+        usage=(),
+        gpu=(),
     )
     return part, events
 

@@ -18,7 +18,7 @@ from typing import Final
 import duckdb
 
 from registry.names import parse_served_name
-from serving.billing.usage import Attention
+from serving.billing.usage import Attention, AttentionKind
 from serving.warehouse import columns
 from serving.warehouse.files import Entry
 
@@ -46,9 +46,6 @@ class LoadedDay:
 
     files: tuple[SourceFile, ...]
     """Those that could be read."""
-    rows: int
-    """In these files, duplicates included."""
-    events: int
     attention: tuple[Attention, ...]
 
 
@@ -165,7 +162,7 @@ GROUP BY writer
 ORDER BY writer
 """
 
-_ADVICE: Final = {
+_ADVICE: Final[dict[AttentionKind, str]] = {
     "incomplete-record": "fields that every request has are missing: not billed; the shipper is at "
     "fault, ship the segment again",
     "clock": "the id is of another day than the file: not billed here; ship the segment again "
@@ -186,7 +183,7 @@ def load_day(
     """
     sound, attention = sound_files(connection, files, columns.EVENTS)
     try:
-        rows, events = _load(connection, day, sound)
+        _load(connection, day, sound)
     except duckdb.OutOfMemoryException:
         raise
     except duckdb.Error:
@@ -195,13 +192,8 @@ def load_day(
         if not damaged:
             raise
         attention += damaged
-        rows, events = _load(connection, day, sound)
-    return LoadedDay(
-        files=tuple(sound),
-        rows=rows,
-        events=events,
-        attention=(*attention, *_problems(connection)),
-    )
+        _load(connection, day, sound)
+    return LoadedDay(tuple(sound), (*attention, *_problems(connection)))
 
 
 def sound_files(
@@ -257,9 +249,7 @@ def create_view(
     connection.sql(f"SELECT {nothing} LIMIT 0").create_view(name)
 
 
-def _load(
-    connection: duckdb.DuckDBPyConnection, day: dt.date, files: Sequence[SourceFile]
-) -> tuple[int, int]:
+def _load(connection: duckdb.DuckDBPyConnection, day: dt.date, files: Sequence[SourceFile]) -> None:
     create_view(connection, "shipped", files, columns.EVENTS)
     for name, value in _variables(day).items():
         connection.execute(f"SET VARIABLE {name} = ?", [value])
@@ -267,7 +257,6 @@ def _load(
         connection.execute(statement)
     _mark_foreign(connection)
     connection.execute(_EVENTS)
-    return _count(connection, "shipped"), _count(connection, "events")
 
 
 def _variables(day: dt.date) -> dict[str, object]:
@@ -287,11 +276,6 @@ def _mark_foreign(connection: duckdb.DuckDBPyConnection) -> None:
         parsed = parse_served_name(served_model or "")
         if parsed is not None and parsed[0] != domain:
             connection.execute("UPDATE origins SET is_foreign = true WHERE origin = ?", [origin])
-
-
-def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
-    [(count,)] = connection.table(table).count("*").fetchall()
-    return int(count)
 
 
 def _problems(connection: duckdb.DuckDBPyConnection) -> list[Attention]:

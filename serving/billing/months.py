@@ -31,11 +31,6 @@ def following(month: str) -> str:
     return month_of(_next_first_day(month))
 
 
-def preceding(month: str) -> str:
-    """Return the month before one. Raises BillingError as `first_day`."""
-    return month_of(first_day(month) - dt.timedelta(days=1))
-
-
 def days(month: str) -> list[dt.date]:
     """Return the days of a month in order. Raises BillingError as `first_day`."""
     first = first_day(month)

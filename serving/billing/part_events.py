@@ -8,8 +8,10 @@ from typing import Final
 
 import duckdb
 
+from serving.billing.day_events import create_view
 from serving.billing.errors import BillingError
 from serving.billing.usage import Counts, UsageRow
+from serving.warehouse import columns
 from serving.warehouse.duck import session
 from serving.warehouse.files import Warehouse
 from serving.warehouse.layout import part_events_key
@@ -79,6 +81,20 @@ SELECT
 FROM events JOIN lines USING (origin)
 """
 
+_COLUMNS: Final = {
+    **{
+        name: columns.EVENTS[name]
+        for name in (
+            *("request_id", "admitted", "status"),
+            *("customer", "domain", "served_model", "version", "pool", "experiment"),
+            *("input_tokens", "cached_tokens", "output_tokens"),
+            *("wasted_input_tokens", "wasted_cached_tokens", "wasted_output_tokens"),
+        )
+    },
+    "problem": "VARCHAR",
+}
+"""Of the file."""
+
 _WRITE: Final = "COPY part_events TO $path (FORMAT parquet)"
 
 # Of `part_events`; their columns are those of `_PART_EVENTS`.
@@ -133,6 +149,12 @@ def write_part_events(connection: duckdb.DuckDBPyConnection, path: Path) -> None
     """View the events of `day_events.load_day` as `part_events`, and write them to a file."""
     connection.execute(_LINES)
     connection.execute(_PART_EVENTS)
+    connection.execute(_WRITE, {"path": str(path)})
+
+
+def write_no_events(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Write a file like that of `write_part_events`, without events."""
+    create_view(connection, "part_events", (), _COLUMNS)
     connection.execute(_WRITE, {"path": str(path)})
 
 

@@ -35,10 +35,6 @@ class StoredPart(Document):
     day: dt.date
     weights: GpuWeights
     inputs: tuple[Input, ...]
-    rows: int
-    """In the files of events."""
-    events: int
-    """After de-duplication; the others were copies."""
     attention: tuple[Attention, ...]
     orphans: tuple[Orphan, ...]
     usage: tuple[UsageRow, ...]

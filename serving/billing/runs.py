@@ -25,21 +25,10 @@ _KINDS: Final[dict[str, Literal["training", "evaluation"]]] = {
 
 
 class RunRecord(Document):
-    """A stored `RunRow`."""
+    """`runs/<month>/<domain>/<run>.json`."""
 
     schema_version: Literal[1] = 1
-    day: dt.date
-    run_id: str
-    kind: Literal["training", "evaluation"]
-    customer: str
-    domain: str
-    gpu_type: str
-    price_class: PriceClass
-    gpu_ms: int = Field(ge=0)
-
-    def row(self) -> RunRow:
-        """What billing works with."""
-        return RunRow(**self.model_dump(exclude={"schema_version"}))
+    run: RunRow
 
 
 class GpuUse(Document):
@@ -81,8 +70,7 @@ def collect_runs(
 
 def write_run(warehouse: ObjectStore, run: RunRow) -> None:
     """Write a job down, once. Raises PreconditionFailedError when it is known."""
-    record = RunRecord(**vars(run))
-    warehouse.put(_key(run), documents.encode(record), if_none_match=True)
+    warehouse.put(_key(run), documents.encode(RunRecord(run=run)), if_none_match=True)
 
 
 def runs_of_domain(registry: ObjectStore, domain: str, customer: str) -> Iterator[RunRow]:
@@ -141,7 +129,6 @@ def _read(store: ObjectStore, key: str) -> RunRow:
         record, _ = documents.read(store, key, RunRecord)
     except RegistryError as error:
         raise BillingError(f"run {error}") from error
-    row = record.row()
-    if _key(row) != key:
-        raise BillingError(f"run {key}: what it says belongs to {_key(row)}")
-    return row
+    if _key(record.run) != key:
+        raise BillingError(f"run {key}: what it says belongs to {_key(record.run)}")
+    return record.run

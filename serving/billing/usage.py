@@ -6,6 +6,34 @@ from typing import Final, Literal
 
 PriceClass = Literal["spot", "on-demand"]
 
+AttentionKind = Literal[
+    "accepted-loss",
+    "clock",
+    "damaged-segment",
+    "duplicate-id",
+    "foreign-adapter",
+    "incomplete-record",
+    "invalid-tokens",
+    "lost-volume",
+    "unknown-customer",
+    "unknown-pod",
+    "unreadable-file",
+]
+"""What a person must look at. Not billed, unless it says otherwise:
+
+- `accepted-loss`: what a lost ledger held; it was given up when the month was closed.
+- `clock`: the id of a request is of another day than its file (not billed) or its times (billed).
+- `damaged-segment`: a ledger's segment, from a line on that cannot be read.
+- `duplicate-id`: records of one id differ; the first to end is billed.
+- `foreign-adapter`: answered by the adapter of another domain.
+- `incomplete-record`: a request without the fields that every request has.
+- `invalid-tokens`: a token count that cannot be.
+- `lost-volume`: what a ledger held that its writer came back without.
+- `unknown-customer`: the price table lists customers, and not this one.
+- `unknown-pod`: GPU time of a pod that no report has; the tokens of its answers are billed.
+- `unreadable-file`: a file of the warehouse; it keeps a month from being closed.
+"""
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -91,9 +119,7 @@ class RunRow:
 class Attention:
     """Something that keeps requests out of the invoices, or makes a sum doubtful."""
 
-    kind: str
-    """Stable name, such as `unknown-customer`, `invalid-tokens`, `clock`, `lost-volume`,
-    `unreadable-file`, `foreign-adapter`, `duplicate-id`."""
+    kind: AttentionKind
     where: str
     """File, customer, writer or day that it was found in."""
     detail: str

@@ -224,7 +224,7 @@ def test_hostile_names_stay_text() -> None:
         environment=HOSTILE,
         previous=HOSTILE,
         platform=(PlatformLine("idle", HOSTILE, HOSTILE, "spot", 5, Decimal(1)),),
-        attention=(Attention(HOSTILE, HOSTILE, HOSTILE, 1),),
+        attention=(Attention("clock", HOSTILE, HOSTILE, 1),),
         orphans=(Orphan(HOSTILE, dt.datetime(2026, 11, 1, tzinfo=dt.UTC), *(HOSTILE,) * 5),),
     )
     for name, page in render_html(made).items():

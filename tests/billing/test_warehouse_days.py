@@ -2,15 +2,17 @@
 
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from registry.directory_store import DirectoryStore
+from serving.billing.books import BilledPart
 from serving.billing.gpu_time import UNCALIBRATED
 from serving.billing.usage import Counts, DayPart, UsageRow
 from serving.billing.warehouse_days import WarehouseDays
 from serving.warehouse.files import Warehouse, open_warehouse
-from serving.warehouse.layout import day_folder
-from tests.billing.rows import DAY, event, ship
+from serving.warehouse.layout import day_folder, part_events_key
+from tests.billing.rows import DAY, event, request_id, ship
 
 
 class GrowingStore(DirectoryStore):
@@ -77,3 +79,27 @@ def test_what_arrives_meanwhile_is_left_for_the_next_time(root: Path, tmp_path: 
         billed += requests(rows)
         assert billed == requests(newest.usage)
         digest = newest.digest
+
+
+def test_what_comes_late_to_a_day_without_files_is_billed(root: Path, days: WarehouseDays) -> None:
+    empty = days.current(DAY)
+    assert empty.usage == ()
+    ship(root, "a", [event(1)])
+    newest, rows = days.late(DAY, empty.digest)
+    assert rows == newest.usage
+    billed = BilledPart(DAY, newest.digest, less=empty.digest)
+    [request] = days.requests(billed, customer="customer-bank-A")
+    assert request.request_id == request_id(1)
+
+
+def test_the_file_of_no_events_has_the_columns_of_any(root: Path, days: WarehouseDays) -> None:
+    def columns_of(part: DayPart) -> list[tuple[str, str]]:
+        with duckdb.connect() as connection:
+            file = connection.read_parquet(str(root / part_events_key(DAY, part.digest)))
+            return [
+                (column, str(kind)) for column, kind in zip(file.columns, file.types, strict=True)
+            ]
+
+    empty = columns_of(days.current(DAY))
+    ship(root, "a", [event(1)])
+    assert columns_of(days.current(DAY)) == empty
