@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from registry.store import ObjectStore
-from serving.billing import closed as documents
+from serving.billing import closed as closed_months
 from serving.billing import months
 from serving.billing.charges import make_statement
 from serving.billing.closed import AcceptedLoss, ClosedMonth
@@ -49,10 +49,10 @@ class Books:
             BillingError: It cannot be made, or a closed month was changed.
         """
         months.first_day(month)
-        stored = documents.read(self.store, month)
+        stored = closed_months.read(self.store, month)
         if stored is not None:
             return stored.statement
-        chain = documents.read_chain(self.store)
+        chain = closed_months.read_chain(self.store)
         found = gather(self.store, self.parts, month, chain, now=self.now)
         return make_statement(found.inputs, self.environment, self.prices)
 
@@ -74,7 +74,7 @@ class Books:
             BillingError: The month is closed, not over, or not the next to close; a ledger may
                 hold more of it; a file cannot be read; or its statement cannot be made.
         """
-        chain = documents.read_chain(self.store)
+        chain = closed_months.read_chain(self.store)
         _refuse_early(month, self.now, grace)
         _refuse_out_of_order(self.store, month, chain)
         found = gather(self.store, self.parts, month, chain, now=self.now, accepted=accepted)
@@ -82,8 +82,8 @@ class Books:
         statement = make_statement(found.inputs, self.environment, self.prices, closed=True)
         _refuse_unreadable(statement.attention, month)
         losses = sorted(accepted, key=lambda loss: loss.name)
-        closed = documents.seal(statement, found.late_parts, tuple(losses))
-        documents.write(self.store, closed)
+        closed = closed_months.seal(statement, found.late_parts, tuple(losses))
+        closed_months.write(self.store, closed)
         return closed
 
     def due(self, *, grace: dt.timedelta = GRACE) -> str | None:
@@ -120,7 +120,7 @@ class Books:
             BillingError: The month that it corrects is open, the customer owed nothing then, or
                 the credits would come to more than was owed.
         """
-        chain = documents.read_chain(self.store)
+        chain = closed_months.read_chain(self.store)
         corrected = next((each for each in chain if each.month == order.month), None)
         if corrected is None:
             raise BillingError(
@@ -145,7 +145,7 @@ class Books:
             BillingError: As `statement`.
         """
         months.first_day(month)
-        chain = documents.read_chain(self.store)
+        chain = closed_months.read_chain(self.store)
         earlier = [closed for closed in chain if closed.month < month]
         stored = next((closed for closed in chain if closed.month == month), None)
         if stored is not None:
@@ -164,10 +164,10 @@ class Books:
         Raises:
             BillingError: One was changed, or the chain is broken.
         """
-        return documents.read_chain(self.store)
+        return closed_months.read_chain(self.store)
 
     def _first_open(self) -> str | None:
-        chain = documents.read_chain(self.store)
+        chain = closed_months.read_chain(self.store)
         if chain:
             return months.following(chain[-1].month)
         this_month = months.month_of(self.now.date())

@@ -43,7 +43,7 @@ class ReportedPod(Document):
         return PodInterval(**self.model_dump(exclude={"uid", "running"}))
 
 
-class PodReport(Document):
+class PodIntervals(Document):
     """`pods/day=<day>/<source>.json`: what one source saw of a UTC day; it grows until the end."""
 
     intervals: tuple[ReportedPod, ...]
@@ -71,7 +71,7 @@ class Held:
 def read_report(data: bytes, key: str) -> tuple[PodInterval, ...] | Attention:
     """Read a report, or name what is wrong with it."""
     try:
-        report = decode(data, PodReport, key)
+        report = decode(data, PodIntervals, key)
     except RegistryError as error:
         return Attention(
             "unreadable-file", key, f"not a report of pods: {error}; its GPU time is missing"
