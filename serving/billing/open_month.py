@@ -1,8 +1,8 @@
 """What a month's statement is made from, as the warehouse holds it."""
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from registry.store import ObjectStore
@@ -12,8 +12,10 @@ from serving.billing.closed import AcceptedLoss, ClosedMonth
 from serving.billing.credits import Credit, read_credits
 from serving.billing.errors import BillingError
 from serving.billing.runs import read_runs
+from serving.billing.statement import Line
 from serving.billing.usage import Attention, DayPart, Orphan, RunRow, UsageRow
 from serving.billing.writers import Behind, attention, behind, read_writers
+from serving.warehouse.writers import WriterState
 
 _REQUESTS: Final = ("events/", "orphans/")
 
@@ -47,7 +49,39 @@ class _Late:
     rows: tuple[UsageRow, ...] = ()
     orphans: tuple[Orphan, ...] = ()
     attention: tuple[Attention, ...] = ()
-    parts: tuple[tuple[dt.date, str], ...] = ()
+    parts: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """A month, and the months closed before it, which say what it bills.
+
+    The month after the newest closed one also bills what arrived late: use in closed months,
+    earlier jobs, and credit notes that missed theirs. Late GPU time is not billed: it was idle
+    or unmeasured when its day was closed.
+    """
+
+    month: str
+    chain: Sequence[ClosedMonth]
+
+    @property
+    def is_next(self) -> bool:
+        return bool(self.chain) and self.month == months.following(self.chain[-1].month)
+
+    def bills(self, month: str) -> bool:
+        """Whether it bills what belongs to a month and is not billed yet."""
+        return month == self.month or (self.is_next and month < self.month)
+
+    def billed_lines(self) -> Iterator[Line]:
+        for closed in self.chain:
+            for invoice in closed.statement.invoices:
+                yield from invoice.lines
+
+    def behind(self, writers: Iterable[WriterState]) -> tuple[Behind, ...]:
+        """Ledgers that may hold requests of the month and were not given up before."""
+        given_up = {loss.name for closed in self.chain for loss in closed.accepted_losses}
+        found = behind(writers, months.bounds(self.month)[1])
+        return tuple(each for each in found if each.name not in given_up)
 
 
 def gather(
@@ -59,11 +93,7 @@ def gather(
     now: dt.datetime,
     accepted: Iterable[AcceptedLoss] = (),
 ) -> OpenMonth:
-    """Read what an open month is made from.
-
-    The month after the newest closed one also bills what arrived late: use in closed months,
-    earlier jobs, and credit notes that missed theirs. Late GPU time is not billed: it was idle
-    or unmeasured when its day was closed.
+    """Read what an open month is made from, late use of earlier ones included.
 
     Args:
         store: The warehouse's objects.
@@ -76,29 +106,22 @@ def gather(
     Raises:
         BillingError: The month is before the first closed one, or an object cannot be read.
     """
-    if chain and month < chain[0].month:
-        raise BillingError(
-            f"{month} is before {chain[0].month}, the first month that was closed: what it used "
-            "is billed as late use in the next open month"
-        )
-    is_next = bool(chain) and month == months.following(chain[-1].month)
-    late = _late(store, parts, chain) if is_next else _Late()
+    _refuse_before_first(month, chain)
+    scope = _Scope(month, chain)
+    late = _late(store, parts, chain) if scope.is_next else _Late()
     writers = read_writers(store)
-    given_up = {loss.name for closed in chain for loss in closed.accepted_losses}
-    found = tuple(
-        each for each in behind(writers, months.bounds(month)[1]) if each.name not in given_up
-    )
+    found = scope.behind(writers)
     inputs = MonthInputs(
         month=month,
         parts=tuple(parts.current(day) for day in months.days(month) if day <= now.date()),
         late=late.rows,
         late_orphans=late.orphans,
-        runs=_runs(store, month, chain, is_next=is_next),
-        credits=_credits(store, month, chain, is_next=is_next),
+        runs=_runs(store, scope),
+        credits=_credits(store, scope),
         attention=(*late.attention, *attention(found, accepted, writers)),
         previous=chain[-1].digest if chain else None,
     )
-    return OpenMonth(inputs, {day.isoformat(): digest for day, digest in late.parts}, found)
+    return OpenMonth(inputs, late.parts, found)
 
 
 def months_with_usage(store: ObjectStore, before: str) -> list[str]:
@@ -128,6 +151,14 @@ def billed_until(chain: Iterable[ClosedMonth]) -> dict[dt.date, str]:
     }
 
 
+def _refuse_before_first(month: str, chain: Sequence[ClosedMonth]) -> None:
+    if chain and month < chain[0].month:
+        raise BillingError(
+            f"{month} is before {chain[0].month}, the first month that was closed: what it used "
+            "is billed as late use in the next open month"
+        )
+
+
 def _late(store: ObjectStore, parts: DayParts, chain: Sequence[ClosedMonth]) -> _Late:
     billed = billed_until(chain)
     earlier = {
@@ -141,14 +172,14 @@ def _late(store: ObjectStore, parts: DayParts, chain: Sequence[ClosedMonth]) -> 
         tuple(row for each in late for row in each.rows),
         tuple(orphan for each in late for orphan in each.orphans),
         tuple(found for each in late for found in each.attention),
-        tuple(part for each in late for part in each.parts),
+        {day: digest for each in late for day, digest in each.parts.items()},
     )
 
 
 def _late_day(parts: DayParts, day: dt.date, digest: str | None) -> _Late:
     if digest is None:
         part = parts.current(day)
-        return _Late(part.usage, part.orphans, part.attention, ((day, part.digest),))
+        return _Late(part.usage, part.orphans, part.attention, {day.isoformat(): part.digest})
     part, rows = parts.late(day, digest)
     if part.digest == digest:
         return _Late()
@@ -157,43 +188,30 @@ def _late_day(parts: DayParts, day: dt.date, digest: str | None) -> _Late:
         rows,
         tuple(orphan for orphan in part.orphans if orphan not in known.orphans),
         tuple(found for found in part.attention if found not in known.attention),
-        ((day, part.digest),),
+        {day.isoformat(): part.digest},
     )
 
 
-def _runs(
-    store: ObjectStore, month: str, chain: Sequence[ClosedMonth], *, is_next: bool
-) -> tuple[RunRow, ...]:
+def _runs(store: ObjectStore, scope: _Scope) -> tuple[RunRow, ...]:
     billed = {
         (line.domain, line.reference)
-        for closed in chain
-        for invoice in closed.statement.invoices
-        for line in invoice.lines
+        for line in scope.billed_lines()
         if line.kind in {"training", "evaluation"}
     }
     return tuple(
         run
         for run in read_runs(store)
-        if (run.domain, run.run_id) not in billed
-        and (months.month_of(run.day) == month or (is_next and months.month_of(run.day) < month))
+        if (run.domain, run.run_id) not in billed and scope.bills(months.month_of(run.day))
     )
 
 
-def _credits(
-    store: ObjectStore, month: str, chain: Sequence[ClosedMonth], *, is_next: bool
-) -> tuple[Credit, ...]:
-    billed = {
-        line.reference
-        for closed in chain
-        for invoice in closed.statement.invoices
-        for line in invoice.lines
-        if line.kind == "credit"
-    }
+def _credits(store: ObjectStore, scope: _Scope) -> tuple[Credit, ...]:
+    billed = {line.reference for line in scope.billed_lines() if line.kind == "credit"}
     return tuple(
         note
         for appears_in, notes in sorted(read_credits(store).items())
         for note in notes
-        if note.id not in billed and (appears_in == month or (is_next and appears_in < month))
+        if note.id not in billed and scope.bills(appears_in)
     )
 
 
