@@ -41,7 +41,7 @@ class BillingJobsArgs:
     reconciliation: str
     """JSON of `serving.reconciliation.config.ReconciliationConfig`."""
     warehouse: Sequence[Peer]
-    """Where the warehouse is, and who gives the credentials for it."""
+    """Where the warehouse and the registry are, and who gives the credentials for it."""
     traces: Sequence[Peer] = ()
     """Where the reconciliation asks for traces."""
     trace_credentials: Mapping[str, SecretKey] | None = None

@@ -1,74 +1,97 @@
-"""`python -m serving.billing parts|close --config billing.json`: the scheduled jobs of billing.
+"""`python -m serving.billing TASK --config billing.json`: billing, scheduled and by hand.
 
-parts: make the day parts of the open months, so that bills and the close find them.
-close: close every month whose time has come, in order. Exit status 3: closed, and a person must
-look at it (see its attention and orphans). Exit status 1: it cannot be closed yet, and why.
+Exit status 3 of bill and close: it is made, and a person must look at it (see its attention and
+orphans). Exit status 1: it cannot be done, and why. Exit status 2: the call or its configuration
+cannot be used.
 """
 
 import argparse
 import datetime as dt
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from registry.errors import RegistryError
-from serving.billing.books import Books
-from serving.billing.command import ATTENTION_STATUS, needs_person
+from serving.billing import tasks
+from serving.billing.closed import AcceptedLoss
+from serving.billing.command import BillFormat
 from serving.billing.config import BillingConfig
+from serving.billing.credits import order_credit
 from serving.billing.errors import BillingError
-from serving.billing.money import plain
-from serving.billing.prices import read_prices
-from serving.billing.warehouse_days import WarehouseDays
 from serving.settings import SettingsError, load
-from serving.warehouse.files import open_warehouse
 
 
-def main() -> int:
-    """Run a job. Exit status 2: the configuration cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m serving.billing", description=__doc__)
-    parser.add_argument("job", choices=("parts", "close"))
-    parser.add_argument("--config", type=Path, required=True, help="JSON file; see BillingConfig")
-    arguments = parser.parse_args()
+def main(arguments: Sequence[str] | None = None, *, now: dt.datetime | None = None) -> int:
+    """Do a task; by default what the command line says, at this moment."""
+    asked = _parser().parse_args(arguments)
     try:
-        config = load(arguments.config, BillingConfig)
+        config = load(asked.config, BillingConfig)
     except SettingsError as error:
         sys.stderr.write(f"billing: {error}\n")
         return 2
     try:
-        books = _books(config)
-        return _close(books) if arguments.job == "close" else _parts(books)
+        return _do(asked, config, now or dt.datetime.now(dt.UTC))
     except (BillingError, RegistryError) as error:
         sys.stderr.write(f"billing: {error}\n")
         return 1
 
 
-def _books(config: BillingConfig) -> Books:
-    days = WarehouseDays(open_warehouse(config.warehouse_uri), config.weights)
-    return Books(
-        environment=config.environment,
-        store=days.warehouse.store,
-        parts=days,
-        prices=read_prices(config.prices),
-        now=dt.datetime.now(dt.UTC),
-    )
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m serving.billing", description=__doc__)
+    added = parser.add_subparsers(dest="task", required=True)
+
+    def task(name: str, does: str) -> argparse.ArgumentParser:
+        made = added.add_parser(name, help=does, description=does)
+        made.add_argument("--config", type=Path, required=True, help="JSON of a BillingConfig")
+        return made
+
+    task("parts", "make the day parts of the open months, so that the others find them")
+    task("verify", "prove that the closed months are what was written, and that none is missing")
+    bill = task("bill", "print the bill of a month")
+    bill.add_argument("--month", help="YYYY-MM, in UTC; default: this month")
+    bill.add_argument("--format", type=BillFormat, choices=list(BillFormat), default="table")
+    bill.add_argument("--out", type=Path, help="folder to write files to, instead of printing")
+    close = task("close", "close every month whose time has come, in order, or one month")
+    close.add_argument("--month", help="YYYY-MM")
+    close.add_argument("--accept-lost", action="append", default=[], metavar="WRITER:LEDGER_ID")
+    close.add_argument("--reason", default="", help="why it is given up; is kept")
+    credit = task("credit", "write a credit note, for the next open month's invoice")
+    credit.add_argument("--month", required=True, help="closed month to correct, YYYY-MM")
+    for name in ("--customer", "--amount", "--reason", "--by"):
+        credit.add_argument(name, required=True)
+    requests = task("requests", "list the requests behind a customer's lines as CSV")
+    requests.add_argument("--month", required=True, help="YYYY-MM")
+    requests.add_argument("--customer", required=True)
+    requests.add_argument("--domain", help="of this domain only")
+    requests.add_argument("--adapter", help="of this served model only")
+    return parser
 
 
-def _parts(books: Books) -> int:
-    sys.stdout.write(f"{books.refresh()} day parts are up to date\n")
+def _do(asked: argparse.Namespace, config: BillingConfig, now: dt.datetime) -> int:
+    match asked.task:
+        case "parts":
+            tasks.refresh(config, now)
+        case "verify":
+            tasks.verify(config, now)
+        case "bill":
+            return tasks.bill(config, now, month=asked.month, form=asked.format, out=asked.out)
+        case "close":
+            accepted = [AcceptedLoss.named(name, asked.reason) for name in asked.accept_lost]
+            return tasks.close(config, now, month=asked.month, accepted=accepted)
+        case "credit":
+            names = ("customer", "amount", "month", "reason", "by")
+            order = {name: getattr(asked, name) for name in names}
+            tasks.credit(config, now, order_credit(**order, date=now.date()))
+        case "requests":
+            tasks.requests(
+                config,
+                now,
+                month=asked.month,
+                customer=asked.customer,
+                domain=asked.domain,
+                served_model=asked.adapter,
+            )
     return 0
-
-
-def _close(books: Books) -> int:
-    status = 0
-    while (month := books.due()) is not None:
-        closed = books.close(month)
-        statement = closed.statement
-        sys.stdout.write(
-            f"closed {month}: {len(statement.invoices)} invoices, {plain(statement.total_due)} "
-            f"{statement.currency}, {closed.digest}\n"
-        )
-        if needs_person(statement, books.now):
-            status = ATTENTION_STATUS
-    return status
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from registry import documents
 from registry.errors import NotFoundError, PreconditionFailedError
@@ -29,6 +29,20 @@ class AcceptedLoss:
     def name(self) -> str:
         """`WRITER:LEDGER_ID`, as the command line takes it."""
         return f"{self.writer}:{self.ledger_id}"
+
+    @classmethod
+    def named(cls, name: str, reason: str) -> Self:
+        """Make one of `WRITER:LEDGER_ID`.
+
+        Raises:
+            BillingError: The name is another text, or there is no reason.
+        """
+        writer, _, ledger_id = name.rpartition(":")
+        if not writer or not ledger_id:
+            raise BillingError(f"--accept-lost {name!r}: write it as WRITER:LEDGER_ID")
+        if not reason.strip():
+            raise BillingError(f"--accept-lost {name}: give a --reason, which is kept")
+        return cls(writer, ledger_id, reason.strip())
 
 
 @dataclass(frozen=True)

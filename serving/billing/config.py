@@ -1,4 +1,4 @@
-"""Configuration of the billing jobs."""
+"""Configuration of billing."""
 
 from pathlib import Path
 
@@ -7,12 +7,20 @@ from pydantic import Field
 from registry.documents import Document
 from serving.billing.gpu_time import UNCALIBRATED, GpuWeights
 
+_STORE_URI = r"^(file:///|s3://)\S+$"
+
 
 class BillingConfig(Document):
-    """What the jobs bill, with which prices."""
+    """What is billed, with which prices."""
 
     environment: str
-    warehouse_uri: str = Field(pattern=r"^(file:///|s3://)\S+$")
+    warehouse_uri: str = Field(pattern=_STORE_URI)
+    registry_uri: str = Field(pattern=_STORE_URI)
+    """Where jobs leave their results."""
+    domains: dict[str, str]
+    """The customer of each domain, who is billed for its jobs."""
     prices: Path
     """YAML file of the price table."""
     weights: GpuWeights = UNCALIBRATED
+    cache: Path | None = None
+    """Folder for local copies and temporary files; where the platform keeps caches when None."""

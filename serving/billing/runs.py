@@ -2,7 +2,7 @@
 
 import contextlib
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, Final, Literal
 
@@ -54,18 +54,24 @@ def read_runs(store: ObjectStore) -> tuple[RunRow, ...]:
 
 
 def collect_runs(
-    registry: ObjectStore, warehouse: ObjectStore, *, domain: str, customer: str
+    registry: ObjectStore, warehouse: ObjectStore, customers: Mapping[str, str]
 ) -> None:
-    """Write down a domain's finished jobs that the warehouse does not know yet.
+    """Write down finished jobs that the warehouse does not know yet.
 
-    What is known stays, also when the domain has another customer since.
+    What is known stays, also when its domain has another customer since.
+
+    Args:
+        registry: Holds the jobs' results.
+        warehouse: Where their GPU time goes.
+        customers: The customer of each domain.
 
     Raises:
         BillingError: As `runs_of_domain`.
     """
-    for run in runs_of_domain(registry, domain, customer):
-        with contextlib.suppress(PreconditionFailedError):
-            write_run(warehouse, run)
+    for domain, customer in customers.items():
+        for run in runs_of_domain(registry, domain, customer):
+            with contextlib.suppress(PreconditionFailedError):
+                write_run(warehouse, run)
 
 
 def write_run(warehouse: ObjectStore, run: RunRow) -> None:

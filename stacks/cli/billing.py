@@ -1,40 +1,24 @@
 """`pipeline bill`: bills, the close of a month, credit notes."""
 
-import csv
 import datetime as dt
 import getpass
 import subprocess
 import sys
-from dataclasses import asdict, fields
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from registry.documents import decode
-from registry.store import ObjectStore, open_store
-from serving.billing.books import Books
+from registry.store import open_store
+from serving.billing import tasks
 from serving.billing.closed import AcceptedLoss
-from serving.billing.command import (
-    ATTENTION_STATUS,
-    BillFormat,
-    needs_person,
-    print_statement,
-    write_statement,
-)
+from serving.billing.command import ATTENTION_STATUS, BillFormat
+from serving.billing.config import BillingConfig
 from serving.billing.credits import order_credit
 from serving.billing.gpu_time import UNCALIBRATED, GpuWeights
-from serving.billing.money import plain
-from serving.billing.months import month_of
 from serving.billing.open_month import days_in
-from serving.billing.part_events import BilledRequest
-from serving.billing.prices import read_prices
-from serving.billing.runs import collect_runs
-from serving.billing.warehouse_days import WarehouseDays
 from serving.pod_reports.no_gpus import report_no_gpus
-from serving.warehouse.files import open_warehouse
 from stacks.cli.project import Project
 from stacks.config.load import ConfigError
 from stacks.local_workloads import ADAPTER_POOL, engine_pod
@@ -75,19 +59,11 @@ def bill(
     """
     if context.invoked_subcommand is not None:
         return
-    console = Console()
     shipped = _ship(environment)
-    books = _books(environment)
-    _report_engine(environment, books.store)
-    _collect_runs(environment, books)
-    statement = books.statement(month or month_of(books.now.date()))
-    if out is None:
-        print_statement(statement, form, console)
-    else:
-        for path in write_statement(statement, form, out):
-            typer.echo(path)
-    if not shipped or needs_person(statement, books.now):
-        raise typer.Exit(ATTENTION_STATUS)
+    config = _config(environment)
+    _report_engine(config)
+    status = tasks.bill(config, _now(), month=month, form=form, out=out)
+    _end(status if shipped else ATTENTION_STATUS)
 
 
 @app.command()
@@ -106,21 +82,12 @@ def close(
     A month closes a day after its end, when every router has shipped past it, in the order of the
     months. What arrives later is billed in the next open month.
     """
-    accepted = tuple(_loss(name, reason) for name in accept_lost or ())
+    accepted = [AcceptedLoss.named(name, reason) for name in accept_lost or ()]
     shipped = _ship(environment)
-    books = _books(environment)
-    _report_engine(environment, books.store)
-    _collect_runs(environment, books)
-    closed = books.close(month, accepted=accepted)
-    statement = closed.statement
-    Console().print(
-        f"closed {month}: {len(statement.invoices)} invoices, {plain(statement.total_due)} "
-        f"{statement.currency}, {closed.digest}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    if not shipped or needs_person(statement, books.now):
-        raise typer.Exit(ATTENTION_STATUS)
+    config = _config(environment)
+    _report_engine(config)
+    status = tasks.close(config, _now(), month=month, accepted=accepted)
+    _end(status if shipped else ATTENTION_STATUS)
 
 
 @app.command()
@@ -134,31 +101,22 @@ def credit(
     environment: Environment = "local",
 ) -> None:
     """Write a credit note for a closed month; it is on the next open month's invoice."""
-    books = _books(environment)
-    note, appears_in = books.credit(
-        order_credit(
-            customer=customer,
-            amount=_amount(amount),
-            month=month,
-            reason=reason,
-            by=by or getpass.getuser(),
-            date=books.now.date(),
-        )
+    now = _now()
+    order = order_credit(
+        customer=customer,
+        amount=amount,
+        month=month,
+        reason=reason,
+        by=by or getpass.getuser(),
+        date=now.date(),
     )
-    Console().print(
-        f"credit note {note.id}: {plain(note.amount)} {books.prices.currency} for {customer}, on "
-        f"the invoice of {appears_in}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+    tasks.credit(_config(environment), now, order)
 
 
 @app.command()
 def verify(*, environment: Environment = "local") -> None:
     """Prove that the closed months are what was written, and that none is missing."""
-    for closed in _books(environment).verify():
-        typer.echo(f"{closed.month} {closed.digest} {plain(closed.statement.total_due)}")
+    tasks.verify(_config(environment), _now())
 
 
 @app.command()
@@ -171,41 +129,53 @@ def requests(
     environment: Environment = "local",
 ) -> None:
     """List the requests behind a customer's lines as CSV; a request id is also its trace id."""
-    books = _books(environment)
-    days = _days(environment)
-    writer = csv.DictWriter(
-        sys.stdout, [field.name for field in fields(BilledRequest)], lineterminator="\n"
-    )
-    writer.writeheader()
-    for part in books.billed_parts(month):
-        found = days.requests(part, customer=customer, domain=domain, served_model=adapter)
-        writer.writerows(asdict(request) for request in found)
-
-
-def _books(environment: str) -> Books:
-    days = _days(environment)
-    return Books(
-        environment=environment,
-        store=days.warehouse.store,
-        parts=days,
-        prices=read_prices(Project.default().stacks / "prices.yaml"),
-        now=dt.datetime.now(dt.UTC),
+    tasks.requests(
+        _config(environment),
+        _now(),
+        month=month,
+        customer=customer,
+        domain=domain,
+        served_model=adapter,
     )
 
 
-def _days(environment: str) -> WarehouseDays:
+def _config(environment: str) -> BillingConfig:
     project = Project.default()
     project.environment(environment)
     home = project.state.home(environment)
-    folder = home / "warehouse"
-    if not folder.is_dir():
+    warehouse = home / "warehouse"
+    if not warehouse.is_dir():
         raise ConfigError(f"{environment!r} has no warehouse yet: `pipeline up {environment}`")
-    return WarehouseDays(open_warehouse(folder.as_uri(), home / "billing"), _weights(project))
+    return BillingConfig(
+        environment=environment,
+        warehouse_uri=warehouse.as_uri(),
+        registry_uri=project.state.registry_uri,
+        domains={each.domain.name: each.domain.customer for each in project.domains(environment)},
+        prices=project.stacks / "prices.yaml",
+        weights=_weights(project),
+        cache=home / "billing",
+    )
 
 
 def _weights(project: Project) -> GpuWeights:
     path = project.stacks / "gpu-weights.json"
     return decode(path.read_bytes(), GpuWeights, str(path)) if path.is_file() else UNCALIBRATED
+
+
+def _report_engine(config: BillingConfig) -> None:
+    """Report the engine for every day that it answered in: it runs on CPUs, so it held no GPUs."""
+    warehouse = open_store(config.warehouse_uri)
+    for day in sorted(days_in(warehouse, "events/") - days_in(warehouse, "pods/")):
+        report_no_gpus(warehouse, day, engine_pod(config.environment), ADAPTER_POOL)
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+def _end(status: int) -> None:
+    if status:
+        raise typer.Exit(status)
 
 
 def _ship(environment: str) -> bool:
@@ -229,34 +199,3 @@ def _ship(environment: str) -> bool:
             return True
     sys.stderr.write(f"{shipped.stderr}The bill may lack what was not shipped.\n")
     return False
-
-
-def _report_engine(environment: str, warehouse: ObjectStore) -> None:
-    """Report the engine for every day that it answered in: it runs on CPUs, so it held no GPUs."""
-    for day in sorted(days_in(warehouse, "events/") - days_in(warehouse, "pods/")):
-        report_no_gpus(warehouse, day, engine_pod(environment), ADAPTER_POOL)
-
-
-def _collect_runs(environment: str, books: Books) -> None:
-    """Write down the GPU time of jobs that ended."""
-    project = Project.default()
-    registry = open_store(project.state.registry_uri)
-    for stack in project.domains(environment):
-        domain = stack.domain
-        collect_runs(registry, books.store, domain=domain.name, customer=domain.customer)
-
-
-def _loss(name: str, reason: str) -> AcceptedLoss:
-    writer, separator, ledger_id = name.rpartition(":")
-    if not separator or not writer or not ledger_id:
-        raise ConfigError(f"--accept-lost {name!r}: write it as WRITER:LEDGER_ID")
-    if not reason.strip():
-        raise ConfigError(f"--accept-lost {name}: give a --reason, which is kept")
-    return AcceptedLoss(writer, ledger_id, reason.strip())
-
-
-def _amount(text: str) -> Decimal:
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        raise ConfigError(f"--amount {text!r}: write a decimal number, such as 12.50") from None

@@ -13,7 +13,6 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from registry.errors import RegistryError
-from serving.billing import __main__ as jobs
 from serving.billing.command import ATTENTION_STATUS
 from serving.ledger import Event, Intent, LedgerWriter
 from serving.ledger.ids import new_request_id
@@ -224,44 +223,6 @@ async def test_what_cannot_be_shipped_is_said_and_ends_with_another_status(home:
     assert [found["kind"] for found in statement["attention"]] == ["damaged-segment"]
 
 
-async def test_this_month_is_the_default(home: Path) -> None:
-    now = dt.datetime.now(dt.UTC)
-    event = _event(now, "bank", (10, 0, 0))
-    await _write(home, _intent(event), event)
-    statement = json.loads(_run("--format", "json").stdout)
-    assert statement["month"] == f"{now:%Y-%m}"
-    assert len(statement["invoices"]) == 1
-
-
-async def test_the_scheduled_jobs_close_what_is_due(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    today = dt.datetime.now(dt.UTC)
-    last_month = (today.replace(day=1) - dt.timedelta(days=3)).replace(hour=12)
-    lost, event = (_event(last_month, "bank", (1_000_000, 0, 0)) for _ in range(2))
-    await _write(home, _intent(lost), _intent(event), event)
-    _run("--month", f"{last_month:%Y-%m}")
-    config = tmp_path / "billing.json"
-    values = {"environment": "local", "warehouse_uri": f"file://{home}/warehouse"}
-    config.write_text(json.dumps({**values, "prices": str(tmp_path / "stacks" / "prices.yaml")}))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-    def job(name: str) -> int:
-        monkeypatch.setattr("sys.argv", ["billing", name, "--config", str(config)])
-        return jobs.main()
-
-    assert job("parts") == 0
-    due = f"closed {last_month:%Y-%m}: 1 invoices, 0.10 USD"
-    # On the first day of a month the one before is still open.
-    statuses = (0, 0) if today.day == 1 else (ATTENTION_STATUS, 0)
-    assert (job("close"), job("close")) == statuses
-    assert (due in capsys.readouterr().out) == (today.day != 1)
-    (tmp_path / "stacks" / "prices.yaml").unlink()
-    assert job("close") == 1
-    config.write_text("{}")
-    assert job("close") == 2
-
-
 def test_an_environment_that_was_never_up_is_named(
     home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -270,24 +231,3 @@ def test_an_environment_that_was_never_up_is_named(
         _run("--month", "2024-06")
     with pytest.raises(ConfigError, match="has no warehouse yet"):
         _run("verify")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--accept-lost", "router"), "write it as WRITER:LEDGER_ID"),
-        (("--accept-lost", "router:b1"), "give a --reason"),
-    ],
-)
-def test_a_loss_is_given_up_by_name_and_with_a_reason(
-    home: Path, arguments: tuple[str, ...], message: str
-) -> None:
-    with pytest.raises(ConfigError, match=message):
-        _run("close", "--month", "2024-06", *arguments)
-
-
-def test_an_amount_is_a_decimal_number(home: Path) -> None:
-    (home / "warehouse").mkdir()
-    asked = ("--month", "2024-06", "--customer", "a", "--reason", "r")
-    with pytest.raises(ConfigError, match="--amount 'ten': write a decimal number"):
-        _run("credit", *asked, "--amount", "ten")

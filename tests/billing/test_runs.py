@@ -54,9 +54,9 @@ def test_a_job_is_written_down_once(tmp_path: Path) -> None:
     registry, warehouse = DirectoryStore(tmp_path / "r"), DirectoryStore(tmp_path / "w")
     held = {"gpus": 1, "gpu_type": "L4", "price_class": "on-demand", "seconds": 5}
     _result(registry, "train-slm-aa", held)
-    collect_runs(registry, warehouse, domain="ledger", customer="bank")
+    collect_runs(registry, warehouse, {"ledger": "bank"})
     _result(registry, "train-slm-bb", held)
-    collect_runs(registry, warehouse, domain="ledger", customer="another")
+    collect_runs(registry, warehouse, {"ledger": "another"})
     assert [(row.run_id, row.customer, row.gpu_ms) for row in read_runs(warehouse)] == [
         ("train-slm-aa", "bank", 5000),
         ("train-slm-bb", "another", 5000),
