@@ -1,9 +1,10 @@
-"""A month's bill from the ledger's files, against DuckDB's own distinct and group-by.
+"""A closed month from the ledger's files, against DuckDB's own distinct and group-by.
 
 Both read the same files with the same threads and memory limit, each in a process of its own, and
 must find the same sums. The product does more: it keeps the events without duplicates, checks every
-record, and allocates GPU time. Files are read once before each run, so that both find them in the
-page cache as far as it goes. On a machine with other work, `cpu_ratio` says more than seconds do.
+record, allocates GPU time, and makes and seals the invoices. Files are read once before each run,
+so that both find them in the page cache as far as it goes. On a machine with other work,
+`cpu_ratio` says more than seconds do.
 """
 
 import argparse
@@ -21,9 +22,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from benchmarks.billing_month import FIRST_DAY, WEIGHTS, make_month
+from benchmarks.billing_month import FIRST_DAY, PRICES, WEIGHTS, make_month
 from benchmarks.processes import say
+from serving.billing.books import GRACE, Books
 from serving.billing.compaction import day_part
+from serving.billing.months import bounds, month_of
+from serving.billing.warehouse_days import WarehouseDays
 from serving.warehouse import duck
 from serving.warehouse.files import Warehouse, open_warehouse
 from serving.warehouse.layout import day_folder
@@ -62,16 +66,25 @@ def _parts(root: Path, days: int) -> None:
         say(f"{day} done")
 
 
-def _close(root: Path, days: int) -> Sums:
-    """Sum the month from its parts."""
+def _close(root: Path, _: int) -> Sums:
+    """Close the month, and sum what its invoices count."""
     warehouse = _open(root)
+    month = month_of(FIRST_DAY)
+    books = Books(
+        environment="benchmark",
+        store=warehouse.store,
+        parts=WarehouseDays(warehouse, WEIGHTS),
+        prices=PRICES,
+        now=bounds(month)[1] + GRACE,
+    )
     sums: defaultdict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
-    for day in _days(days):
-        for row in day_part(warehouse, day, WEIGHTS).usage:
-            counts = row.counts
-            add = (counts.requests, counts.input_tokens, counts.cached_tokens, counts.output_tokens)
-            total = sums[row.customer, row.served_model, row.pool]
-            total[:] = map(sum, zip(total, add, strict=True))
+    for invoice in books.close(month).statement.invoices:
+        for line in invoice.lines:
+            if line.kind == "tokens":
+                used = line.counts
+                add = (used.requests, used.input_tokens, used.cached_tokens, used.output_tokens)
+                total = sums[line.customer, str(line.served_model), str(line.pool)]
+                total[:] = map(sum, zip(total, add, strict=True))
     return {key: tuple(total) for key, total in sums.items()}
 
 
@@ -136,7 +149,8 @@ def measure(root: Path, days: int) -> dict[str, Any]:
     Raises:
         RuntimeError: Their sums differ.
     """
-    shutil.rmtree(root / "parts", ignore_errors=True)
+    for made in ("parts", "closed"):
+        shutil.rmtree(root / made, ignore_errors=True)
     _warm(root)
     parts = _apart(_parts, root, days)
     close = _apart(_close, root, days)
@@ -175,7 +189,7 @@ def main() -> int:
     """Measure and print the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=2_000_000)
-    parser.add_argument("--days", type=int, default=30)
+    parser.add_argument("--days", type=int, default=30, choices=range(1, 31), metavar="1-30")
     parser.add_argument("--keep", type=Path, help="folder for the month; one that is there is used")
     arguments = parser.parse_args()
     with _month(arguments.keep, arguments.events, arguments.days) as root:

@@ -11,6 +11,7 @@ from typing import Final
 import duckdb
 
 from serving.billing.gpu_time import GpuWeights, TokenWeights
+from serving.billing.prices import PriceTable
 from serving.warehouse.layout import day_folder, range_name
 
 FIRST_DAY: Final = dt.date(2026, 11, 1)
@@ -20,6 +21,20 @@ WEIGHTS: Final = GpuWeights(
         "llm": TokenWeights(prefill_us=60, cached_us=1, decode_us=300),
     },
     source="made up, so that the pods of 100 million events a month are about 40 % busy",
+)
+PRICES: Final = PriceTable.model_validate(
+    {
+        "currency": "USD",
+        "prices": [
+            {
+                "from": FIRST_DAY.isoformat(),
+                "pools": {
+                    "slm": {"input": "0.10", "cached_input": "0.025", "output": "0.40"},
+                    "llm": {"input": "3", "cached_input": "0.75", "output": "12", "gpu_hour": "4"},
+                },
+            }
+        ],
+    }
 )
 _FILES_A_DAY: Final = 48
 _SLM_PODS, _LLM_PODS = 7, 3
