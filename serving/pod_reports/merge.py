@@ -9,7 +9,7 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from serving.billing.pods import PodReport, ReportedPod
+from serving.billing.pods import PodIntervals, ReportedPod
 from serving.pod_reports.seen import UNKNOWN_GPU, SeenPod
 
 
@@ -17,12 +17,14 @@ from serving.pod_reports.seen import UNKNOWN_GPU, SeenPod
 class Extended:
     """A report after a look."""
 
-    report: PodReport
+    report: PodIntervals
     vanished: tuple[ReportedPod, ...]
     """Pods that ran at the look before and are gone; each is named once."""
 
 
-def extended(report: PodReport, day: dt.date, pods: Sequence[SeenPod], at: dt.datetime) -> Extended:
+def extended(
+    report: PodIntervals, day: dt.date, pods: Sequence[SeenPod], at: dt.datetime
+) -> Extended:
     """Add a look to the report of a UTC day.
 
     Args:
@@ -49,10 +51,10 @@ def extended(report: PodReport, day: dt.date, pods: Sequence[SeenPod], at: dt.da
         one.model_copy(update={"running": one.uid in running})
         for one in sorted(known.values(), key=lambda one: (one.pod, one.started))
     )
-    return Extended(PodReport(intervals=tuple(intervals)), vanished)
+    return Extended(PodIntervals(intervals=tuple(intervals)), vanished)
 
 
-def _free_from(name: str, report: PodReport, begin: dt.datetime) -> dt.datetime:
+def _free_from(name: str, report: PodIntervals, begin: dt.datetime) -> dt.datetime:
     # A name is free again when its pod is gone, but Kubernetes cuts times to the second: the next
     # pod may seem to have begun before that.
     return max((one.ended for one in report.intervals if one.pod == name), default=begin)

@@ -7,7 +7,7 @@ from registry.documents import encode
 from registry.errors import PreconditionFailedError
 from registry.names import PoolName
 from registry.store import ObjectStore
-from serving.billing.pods import PodReport, ReportedPod
+from serving.billing.pods import PodIntervals, ReportedPod
 from serving.warehouse.layout import day_folder
 
 
@@ -26,6 +26,6 @@ def report_no_gpus(store: ObjectStore, day: dt.date, pod: str, pool: PoolName) -
     with contextlib.suppress(PreconditionFailedError):
         store.put(
             f"{day_folder('pods', day)}{pod}.json",
-            encode(PodReport(intervals=(held,))),
+            encode(PodIntervals(intervals=(held,))),
             if_none_match=True,
         )

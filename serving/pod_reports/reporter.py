@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from registry import documents
 from registry.errors import NotFoundError, PreconditionFailedError
 from registry.store import ObjectStore
-from serving.billing.pods import PodReport, ReportedPod
+from serving.billing.pods import PodIntervals, ReportedPod
 from serving.pod_reports.merge import extended
 from serving.pod_reports.seen import SeenPod
 from serving.warehouse.layout import day_folder
@@ -74,11 +74,11 @@ class Reporter:
             self._store.put(key, data, if_match=etag, if_none_match=etag is None)
         return found.vanished
 
-    def _read(self, key: str) -> tuple[PodReport, str | None]:
+    def _read(self, key: str) -> tuple[PodIntervals, str | None]:
         try:
-            return documents.read(self._store, key, PodReport)
+            return documents.read(self._store, key, PodIntervals)
         except NotFoundError:
-            return PodReport(intervals=()), None
+            return PodIntervals(intervals=()), None
 
 
 def _log_vanished(gone: ReportedPod, at: dt.datetime) -> None:

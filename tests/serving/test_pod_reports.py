@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from registry import documents
 from registry.directory_store import DirectoryStore
 from registry.errors import PreconditionFailedError, RegistryError
-from serving.billing.pods import PodReport, held_on, merged
+from serving.billing.pods import PodIntervals, held_on, merged
 from serving.pod_reports.merge import extended
 from serving.pod_reports.reporter import Reporter
 from serving.pod_reports.seen import UNKNOWN_NODE, NodeFacts, SeenPod, node_facts
@@ -22,7 +22,7 @@ from serving.pod_reports.seen import UNKNOWN_NODE, NodeFacts, SeenPod, node_fact
 DAY = dt.date(2026, 11, 3)
 MIDNIGHT = dt.datetime(2026, 11, 3, tzinfo=dt.UTC)
 H100 = NodeFacts("NVIDIA-H100-80GB-HBM3", "spot")
-NOTHING = PodReport(intervals=())
+NOTHING = PodIntervals(intervals=())
 
 
 def at(seconds: float) -> dt.datetime:
@@ -42,7 +42,7 @@ def seen(uid: str = "u1", *, since: float = 0, until: float | None = None) -> Se
     )
 
 
-def spans(report: PodReport) -> list[tuple[str, float, float]]:
+def spans(report: PodIntervals) -> list[tuple[str, float, float]]:
     """Uid, start and end in seconds of the day."""
     return [
         (one.uid, *((when - MIDNIGHT).total_seconds() for when in (one.started, one.ended)))
@@ -89,7 +89,7 @@ def listed(pods: Sequence[Life], now: float) -> Iterator[SeenPod]:
             )
 
 
-def milliseconds(reports: dict[dt.date, PodReport]) -> dict[tuple[str, dt.date], int]:
+def milliseconds(reports: dict[dt.date, PodIntervals]) -> dict[tuple[str, dt.date], int]:
     """Time of each pod name and day, as billing reads it."""
     found = {}
     for day, report in reports.items():
@@ -101,7 +101,7 @@ def milliseconds(reports: dict[dt.date, PodReport]) -> dict[tuple[str, dt.date],
 
 @given(lives(), st.lists(st.floats(0, 260_000), min_size=1, max_size=12), st.randoms())
 def test_time_is_never_counted_twice_and_never_shrinks(pods, moments, random) -> None:
-    reports: dict[dt.date, PodReport] = {}
+    reports: dict[dt.date, PodIntervals] = {}
     since, before = 0.0, {}
     for now in sorted(moments):
         # A reporter that starts again looks back further.
@@ -210,7 +210,7 @@ class _Cluster:
 
 
 def _stored(store: DirectoryStore, day: str) -> list[tuple[str, float, float]]:
-    return spans(documents.read(store, f"pods/day={day}/models.json", PodReport)[0])
+    return spans(documents.read(store, f"pods/day={day}/models.json", PodIntervals)[0])
 
 
 def test_a_reporter_that_was_away_catches_up(tmp_path: Path, caplog) -> None:
