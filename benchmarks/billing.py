@@ -30,7 +30,7 @@ from serving.billing.months import bounds, month_of
 from serving.billing.warehouse_days import WarehouseDays
 from serving.warehouse import duck
 from serving.warehouse.files import Warehouse, open_warehouse
-from serving.warehouse.layout import day_folder
+from serving.warehouse.layout import EVENTS, day_folder
 
 _GIB: Final = 2**30
 
@@ -93,7 +93,7 @@ def _peer(root: Path, days: int) -> Sums:
     files = [
         str(path)
         for day in _days(days)
-        for path in sorted((root / day_folder("events", day)).iterdir())
+        for path in sorted((root / day_folder(EVENTS, day)).iterdir())
     ]
     sums: defaultdict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     with duck.session(_scratch(root)) as (connection, _):
@@ -137,7 +137,7 @@ def _apart(way: Callable[[Path, int], Any], root: Path, days: int) -> Run:
 
 
 def _warm(root: Path) -> None:
-    for path in root.glob("events/*/*.parquet"):
+    for path in root.glob(f"{EVENTS}*/*.parquet"):
         with path.open("rb") as stream:
             while stream.read(1 << 20):
                 pass

@@ -12,7 +12,7 @@ import duckdb
 
 from serving.billing.gpu_time import GpuWeights, TokenWeights
 from serving.billing.prices import PriceTable
-from serving.warehouse.layout import day_folder, range_name
+from serving.warehouse.layout import EVENTS, PODS, day_folder, range_name
 
 FIRST_DAY: Final = dt.date(2026, 11, 1)
 WEIGHTS: Final = GpuWeights(
@@ -113,7 +113,7 @@ def _days(events: int, days: int) -> Iterator[tuple[dt.date, range]]:
 
 
 def _make_day(connection: duckdb.DuckDBPyConnection, root: Path, day: dt.date, rows: range) -> None:
-    folder = root / day_folder("events", day)
+    folder = root / day_folder(EVENTS, day)
     folder.mkdir(parents=True)
     for number, (begin, end) in enumerate(_files(rows)):
         name = range_name("router", "0" * 16, number, 0, end - begin)
@@ -138,7 +138,7 @@ def _files(rows: range) -> Iterator[tuple[int, int]]:
 
 
 def _make_pods(root: Path, day: dt.date) -> None:
-    folder = root / day_folder("pods", day)
+    folder = root / day_folder(PODS, day)
     folder.mkdir(parents=True)
     pods = [(f"slm-{n}", "slm", "L4") for n in range(_SLM_PODS)]
     pods += [(f"llm-{n}", "llm", "H100") for n in range(_LLM_PODS)]

@@ -11,9 +11,8 @@ from serving.billing import months
 from serving.billing.codec import from_json, to_json
 from serving.billing.errors import BillingError
 from serving.billing.statement import Statement
-from serving.warehouse.layout import closed_key
+from serving.warehouse.layout import CLOSED, closed_key, closed_month
 
-FOLDER: Final = "closed/"
 _SCHEMA: Final = 1
 
 
@@ -120,8 +119,8 @@ def read_chain(store: ObjectStore) -> tuple[ClosedMonth, ...]:
             name the one before it.
     """
     chain: list[ClosedMonth] = []
-    for key in store.list(FOLDER):
-        month = key.removeprefix(FOLDER).removesuffix(".json")
+    for key in store.list(CLOSED):
+        month = closed_month(key)
         closed = read(store, month)
         if closed is None:
             raise BillingError(f"{key} is not the name of a closed month: remove it")

@@ -7,7 +7,7 @@ the corrected month, so of two that are written at the same time one fails and l
 import datetime as dt
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, ValidationError
 
@@ -18,8 +18,8 @@ from registry.store import ObjectStore
 from serving.billing import money
 from serving.billing.errors import BillingError
 from serving.billing.statement import Line
+from serving.warehouse.layout import CREDITS, credit_key, credit_month
 
-FOLDER: Final = "credits/"
 _Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
 
@@ -75,8 +75,8 @@ def read_credits(store: ObjectStore) -> dict[str, tuple[Credit, ...]]:
         BillingError: One cannot be read, or is not under the name of its id.
     """
     found: dict[str, tuple[Credit, ...]] = {}
-    for key in store.list(FOLDER):
-        month = key.removeprefix(FOLDER).partition("/")[0]
+    for key in store.list(CREDITS):
+        month = credit_month(key)
         found[month] = (*found.get(month, ()), _read(store, key))
     return found
 
@@ -104,7 +104,7 @@ def write_credit(
     ]
     _refuse_excess(notes, order, owed)
     credit = Credit(id=f"{order.month}-{len(notes) + 1:04}", **order.model_dump())
-    key = f"{FOLDER}{appears_in}/{credit.id}.json"
+    key = credit_key(appears_in, credit.id)
     try:
         store.put(key, documents.encode(credit), if_none_match=True)
     except PreconditionFailedError as error:

@@ -15,9 +15,10 @@ from serving.billing.runs import read_runs
 from serving.billing.statement import Line
 from serving.billing.usage import Attention, DayPart, Orphan, RunRow, UsageRow
 from serving.billing.writers import Behind, attention, behind, read_writers
+from serving.warehouse import layout
 from serving.warehouse.writers import WriterState
 
-_REQUESTS: Final = ("events/", "orphans/")
+_REQUESTS: Final = (layout.EVENTS, layout.ORPHANS)
 
 
 class DayParts(Protocol):
@@ -127,19 +128,12 @@ def gather(
 def months_with_usage(store: ObjectStore, before: str) -> list[str]:
     """Return the months before one of which anything was reported, oldest first."""
     found = {
-        months.month_of(day) for folder in (*_REQUESTS, "pods/") for day in days_in(store, folder)
+        months.month_of(day)
+        for folder in (*_REQUESTS, layout.PODS)
+        for day in _days_in(store, folder)
     }
     found |= {months.month_of(run.day) for run in read_runs(store)}
     return sorted(month for month in found if month < before)
-
-
-def days_in(store: ObjectStore, folder: str) -> set[dt.date]:
-    """Days that have an object in a folder of the warehouse, such as `events/`.
-
-    Raises:
-        BillingError: A folder in it is no day.
-    """
-    return {_day_of(key) for key in store.list(folder)}
 
 
 def billed_until(chain: Iterable[ClosedMonth]) -> dict[dt.date, str]:
@@ -164,7 +158,7 @@ def _late(store: ObjectStore, parts: DayParts, chain: Sequence[ClosedMonth]) -> 
     earlier = {
         day
         for folder in _REQUESTS
-        for day in days_in(store, folder)
+        for day in _days_in(store, folder)
         if months.month_of(day) < chain[0].month
     }
     late = [_late_day(parts, day, billed.get(day)) for day in sorted(earlier | billed.keys())]
@@ -213,6 +207,10 @@ def _credits(store: ObjectStore, scope: _Scope) -> tuple[Credit, ...]:
         for note in notes
         if note.id not in billed and scope.bills(appears_in)
     )
+
+
+def _days_in(store: ObjectStore, folder: str) -> set[dt.date]:
+    return {_day_of(key) for key in store.list(folder)}
 
 
 def _day_of(key: str) -> dt.date:

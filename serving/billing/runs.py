@@ -16,8 +16,8 @@ from registry.store import ObjectStore
 from serving.billing.errors import BillingError
 from serving.billing.months import month_of
 from serving.billing.usage import PriceClass, RunRow
+from serving.warehouse.layout import RUNS, run_key
 
-FOLDER: Final = "runs/"
 _KINDS: Final[dict[str, Literal["training", "evaluation"]]] = {
     "train": "training",
     "evaluate": "evaluation",
@@ -50,7 +50,7 @@ def read_runs(store: ObjectStore) -> tuple[RunRow, ...]:
     Raises:
         BillingError: One cannot be read, or is not under the name of its month, domain and run.
     """
-    return tuple(_read(store, key) for key in store.list(FOLDER))
+    return tuple(_read(store, key) for key in store.list(RUNS))
 
 
 def collect_runs(
@@ -127,7 +127,7 @@ def _milliseconds(use: GpuUse) -> int:
 
 
 def _key(run: RunRow) -> str:
-    return f"{FOLDER}{month_of(run.day)}/{run.domain}/{run.run_id}.json"
+    return run_key(month_of(run.day), run.domain, run.run_id)
 
 
 def _read(store: ObjectStore, key: str) -> RunRow:

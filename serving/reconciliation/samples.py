@@ -1,7 +1,6 @@
 """Samples of counters in the warehouse: created once, one object for each source and moment."""
 
 import datetime as dt
-import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -14,10 +13,8 @@ from registry.errors import RegistryError
 from registry.store import ObjectStore
 from serving.reconciliation.coverage import Reading
 from serving.reconciliation.errors import ReconciliationError
-from serving.warehouse.layout import day_folder
+from serving.warehouse.layout import COUNTERS, day_folder, sample_key, source_and_time
 
-_TIME: Final = "%Y%m%dT%H%M%S%fZ"
-_NAME: Final = re.compile(r"counters/day=[0-9-]{10}/(?P<source>.+)-(?P<at>\d{8}T\d{12}Z)\.json")
 _PARALLEL: Final = 16
 
 
@@ -61,8 +58,7 @@ def write_sample(store: ObjectStore, sample: Sample) -> str:
     Raises:
         PreconditionFailedError: There is one of the same source and moment.
     """
-    at = sample.at.astimezone(dt.UTC)
-    key = f"{day_folder('counters', at.date())}{sample.source}-{at.strftime(_TIME)}.json"
+    key = sample_key(sample.source, sample.at)
     store.put(key, documents.encode(sample), if_none_match=True)
     return key
 
@@ -78,7 +74,7 @@ def read_samples(
     keys = [
         key
         for day in days(began, ended)
-        for key, at in _keys(store, day_folder("counters", day), source)
+        for key, at in _keys(store, day_folder(COUNTERS, day), source)
         if began <= at <= ended
     ]
     with ThreadPoolExecutor(_PARALLEL) as pool:
@@ -87,7 +83,7 @@ def read_samples(
 
 def sampled(store: ObjectStore, source: str) -> Moments | None:
     """When a source was sampled at all; None when it never was."""
-    moments = sorted(at for _, at in _keys(store, "counters/", source))
+    moments = sorted(at for _, at in _keys(store, COUNTERS, source))
     return Moments(moments[0], moments[-1], len(moments)) if moments else None
 
 
@@ -116,10 +112,9 @@ def days(began: dt.datetime, ended: dt.datetime) -> list[dt.date]:
 def _keys(store: ObjectStore, prefix: str, source: str) -> list[tuple[str, dt.datetime]]:
     found = []
     for key in store.list(prefix):
-        name = _NAME.fullmatch(key)
-        if name is not None and name["source"] == source:
-            at = dt.datetime.strptime(name["at"], _TIME).replace(tzinfo=dt.UTC)
-            found.append((key, at))
+        named = source_and_time(key)
+        if named is not None and named[0] == source:
+            found.append((key, named[1]))
     return found
 
 

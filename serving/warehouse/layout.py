@@ -17,11 +17,28 @@ Days and months are of UTC, written as ISO 8601.
 """
 
 import datetime as dt
+import re
+from typing import Final
+
+SHIPPED: Final = "shipped/"
+WRITERS: Final = "writers/"
+EVENTS: Final = "events/"
+ORPHANS: Final = "orphans/"
+PODS: Final = "pods/"
+RUNS: Final = "runs/"
+COUNTERS: Final = "counters/"
+PARTS: Final = "parts/"
+CLOSED: Final = "closed/"
+CREDITS: Final = "credits/"
+
+_NEWEST_PART: Final = re.compile(rf"{PARTS}day=([0-9-]{{10}})/part\.json")
+_SAMPLE: Final = re.compile(rf"{COUNTERS}day=[0-9-]{{10}}/(.+)-(\d{{8}}T\d{{12}}Z)\.json")
+_SAMPLE_TIME: Final = "%Y%m%dT%H%M%S%fZ"
 
 
-def day_folder(kind: str, day: dt.date) -> str:
-    """Folder of one day's objects of a kind, with its final slash."""
-    return f"{kind}/day={day.isoformat()}/"
+def day_folder(prefix: str, day: dt.date) -> str:
+    """Folder of one day's objects below a prefix, with its final slash."""
+    return f"{prefix}day={day.isoformat()}/"
 
 
 def range_name(writer: str, ledger_id: str, segment: int, begin: int, end: int) -> str:
@@ -31,7 +48,7 @@ def range_name(writer: str, ledger_id: str, segment: int, begin: int, end: int) 
 
 def shipped_folder(writer: str, ledger_id: str) -> str:
     """Folder of the progress of a ledger's segments, with its final slash."""
-    return f"shipped/{writer}/{ledger_id}/"
+    return f"{SHIPPED}{writer}/{ledger_id}/"
 
 
 def shipped_key(writer: str, ledger_id: str, segment: int) -> str:
@@ -41,24 +58,64 @@ def shipped_key(writer: str, ledger_id: str, segment: int) -> str:
 
 def writer_key(writer: str) -> str:
     """Key of what is known of a writer."""
-    return f"writers/{writer}.json"
+    return f"{WRITERS}{writer}.json"
+
+
+def run_key(month: str, domain: str, run_id: str) -> str:
+    """Key of a job's GPU time."""
+    return f"{RUNS}{month}/{domain}/{run_id}.json"
+
+
+def sample_key(source: str, at: dt.datetime) -> str:
+    """Key of a sample of a source's counters."""
+    moment = at.astimezone(dt.UTC)
+    return f"{day_folder(COUNTERS, moment.date())}{source}-{moment.strftime(_SAMPLE_TIME)}.json"
+
+
+def source_and_time(key: str) -> tuple[str, dt.datetime] | None:
+    """What `sample_key` was given; None for another key."""
+    name = _SAMPLE.fullmatch(key)
+    if name is None:
+        return None
+    return name[1], dt.datetime.strptime(name[2], _SAMPLE_TIME).replace(tzinfo=dt.UTC)
 
 
 def newest_part_key(day: dt.date) -> str:
     """Key of what names a day's newest part."""
-    return f"{day_folder('parts', day)}part.json"
+    return f"{day_folder(PARTS, day)}part.json"
+
+
+def day_of_newest_part(key: str) -> dt.date | None:
+    """What `newest_part_key` was given; None for another key."""
+    name = _NEWEST_PART.fullmatch(key)
+    return None if name is None else dt.date.fromisoformat(name[1])
 
 
 def part_key(day: dt.date, digest: str) -> str:
     """Key of a part, given its digest `sha256:<hex>`."""
-    return f"{day_folder('parts', day)}{digest.removeprefix('sha256:')}.json"
+    return f"{day_folder(PARTS, day)}{digest.removeprefix('sha256:')}.json"
 
 
 def part_events_key(day: dt.date, digest: str) -> str:
     """Key of the events that a part sums."""
-    return f"{day_folder('parts', day)}{digest.removeprefix('sha256:')}.parquet"
+    return f"{day_folder(PARTS, day)}{digest.removeprefix('sha256:')}.parquet"
 
 
 def closed_key(month: str) -> str:
     """Key of a closed month."""
-    return f"closed/{month}.json"
+    return f"{CLOSED}{month}.json"
+
+
+def closed_month(key: str) -> str:
+    """What `closed_key` was given."""
+    return key.removeprefix(CLOSED).removesuffix(".json")
+
+
+def credit_key(month: str, credit_id: str) -> str:
+    """Key of a credit note that appears in a month."""
+    return f"{CREDITS}{month}/{credit_id}.json"
+
+
+def credit_month(key: str) -> str:
+    """The month that a credit note appears in."""
+    return key.removeprefix(CREDITS).partition("/")[0]

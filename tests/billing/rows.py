@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 
 from serving.warehouse import columns
-from serving.warehouse.layout import day_folder
+from serving.warehouse.layout import EVENTS, ORPHANS, PODS, day_folder
 
 DAY = dt.date(2026, 11, 3)
 START = dt.datetime(2026, 11, 3)  # noqa: DTZ001  Parquet's timestamps have no zone
@@ -79,12 +79,12 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], types: Mapping[str
 
 def ship(root: Path, name: str, rows: Iterable[Mapping[str, Any]], *, day: dt.date = DAY) -> Path:
     """Write a file of events into a directory that is a warehouse."""
-    return write_rows(root / day_folder("events", day) / f"{name}.parquet", rows, columns.EVENTS)
+    return write_rows(root / day_folder(EVENTS, day) / f"{name}.parquet", rows, columns.EVENTS)
 
 
 def ship_orphans(root: Path, name: str, rows: Iterable[Mapping[str, Any]]) -> Path:
     """Write a file of orphans."""
-    return write_rows(root / day_folder("orphans", DAY) / f"{name}.parquet", rows, columns.ORPHANS)
+    return write_rows(root / day_folder(ORPHANS, DAY) / f"{name}.parquet", rows, columns.ORPHANS)
 
 
 def pod(name: str = "slm-0", **changes: Any) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def pod(name: str = "slm-0", **changes: Any) -> dict[str, Any]:
 
 def report_pods(root: Path, *pods: Mapping[str, Any], source: str = "cluster") -> Path:
     """Write a report of pods."""
-    path = root / day_folder("pods", DAY) / f"{source}.json"
+    path = root / day_folder(PODS, DAY) / f"{source}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"intervals": pods}))
     return path

@@ -9,6 +9,7 @@ import pytest
 from serving.reconciliation.__main__ import main
 from serving.reconciliation.config import ReconciliationConfig
 from serving.reconciliation.errors import ReconciliationError
+from serving.warehouse.layout import EVENTS, day_folder, sample_key
 from tests.reconciliation.warehouse import BOOT, NOON, Server, Warehouse, at
 
 HOUR = ("--from", "2026-11-25T12:00:00Z", "--to", "2026-11-25T13:00:00Z")
@@ -127,8 +128,8 @@ def test_a_ledger_that_was_never_shipped_is_not_compared(
 def test_a_half_written_file_is_named(
     warehouse: Warehouse, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    key = "events/day=2026-11-25/router-9.parquet"
-    whole = warehouse.store.get("events/day=2026-11-25/router-0.parquet").data
+    key = f"{day_folder(EVENTS, NOON.date())}router-9.parquet"
+    whole = warehouse.store.get(key.replace("router-9", "router-0")).data
     warehouse.store.put(key, whole[: len(whole) // 2])
     code, _, err = run(warehouse, capsys, *HOUR)
     assert code == 2
@@ -139,7 +140,7 @@ def test_a_half_written_file_is_named(
 def test_a_damaged_sample_is_named(
     warehouse: Warehouse, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    key = "counters/day=2026-11-25/vllm-20261125T123000000000Z.json"
+    key = sample_key("vllm", at(1800))
     warehouse.store.put(key, b'{"source": "vllm"')
     code, _, err = run(warehouse, capsys, *HOUR)
     assert code == 2
