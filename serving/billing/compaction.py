@@ -9,7 +9,7 @@ from typing import Final
 import duckdb
 
 from registry.documents import digest
-from serving.billing.day_events import SourceFile, create_view, load_day, sound_files, undamaged
+from serving.billing.day_events import SourceFile, load_day, sound_files, undamaged
 from serving.billing.gpu_time import GpuWeights, allocate
 from serving.billing.part_events import usage_rows, write_no_events, write_part_events
 from serving.billing.parts import (
@@ -21,8 +21,9 @@ from serving.billing.parts import (
 )
 from serving.billing.pods import held_on, merged, read_report
 from serving.billing.usage import Attention, DayPart, Orphan, PodInterval
-from serving.warehouse import columns
+from serving.warehouse import columns, layout
 from serving.warehouse.duck import Session, session
+from serving.warehouse.events import create_view
 from serving.warehouse.files import Entry, Warehouse
 from serving.warehouse.layout import day_folder
 
@@ -68,9 +69,9 @@ class _Sources:
     @classmethod
     def list(cls, warehouse: Warehouse, day: dt.date) -> "_Sources":
         return cls(
-            events=warehouse.entries(day_folder("events", day)),
-            orphans=warehouse.entries(day_folder("orphans", day)),
-            pods=warehouse.entries(day_folder("pods", day)),
+            events=warehouse.entries(day_folder(layout.EVENTS, day)),
+            orphans=warehouse.entries(day_folder(layout.ORPHANS, day)),
+            pods=warehouse.entries(day_folder(layout.PODS, day)),
         )
 
     def marks(self) -> dict[str, str]:
@@ -134,7 +135,7 @@ def _orphans(
 ) -> tuple[list[SourceFile], tuple[Orphan, ...], list[Attention]]:
     sound, attention = sound_files(connection, files, columns.ORPHANS)
     sound, damaged = undamaged(connection, sound)
-    create_view(connection, "orphans", sound, columns.ORPHANS)
+    create_view(connection, "orphans", [file.path for file in sound], columns.ORPHANS)
     found = tuple(
         Orphan(request_id.hex, admitted.replace(tzinfo=dt.UTC), *rest)
         for request_id, admitted, *rest in connection.execute(_ORPHANS).fetchall()

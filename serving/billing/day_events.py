@@ -20,6 +20,7 @@ import duckdb
 from registry.names import parse_served_name
 from serving.billing.usage import Attention, AttentionKind
 from serving.warehouse import columns
+from serving.warehouse.events import create_view, take_first_copies
 from serving.warehouse.files import Entry
 
 MAX_TOKENS: Final = 100_000_000
@@ -54,17 +55,6 @@ _SCHEMA: Final = "SELECT name, duckdb_type FROM parquet_schema(?) WHERE duckdb_t
 # Decodes every page.
 _SCAN: Final = "SELECT max(COLUMNS(*)) FROM read_parquet(?, hive_partitioning = false)"
 
-# Few ids come twice, so only these pay for being sorted.
-_REPEATED: Final = """
-CREATE OR REPLACE TEMP TABLE repeated AS
-SELECT request_id FROM shipped GROUP BY request_id HAVING count(*) > 1
-"""
-
-_COPIES: Final = """
-CREATE OR REPLACE TEMP TABLE copies AS
-SELECT DISTINCT * FROM shipped SEMI JOIN repeated USING (request_id)
-"""
-
 _DIFFERING: Final = """
 WITH differing AS (
     SELECT request_id, min(writer) AS writer FROM copies GROUP BY request_id HAVING count(*) > 1
@@ -83,17 +73,8 @@ WITH seen AS (
 SELECT row_number() OVER ()::INTEGER AS origin, false AS is_foreign, * FROM seen
 """
 
-# The first copy counts, in an order that no two copies share.
 _EVENTS: Final = """
 CREATE OR REPLACE TEMP TABLE events AS
-WITH first_copies AS (
-    SELECT * FROM copies
-    QUALIFY row_number() OVER (PARTITION BY request_id ORDER BY ended, writer, copies) = 1
-), once AS (
-    SELECT * FROM shipped ANTI JOIN repeated USING (request_id)
-    UNION ALL
-    SELECT * FROM first_copies
-)
 SELECT
     request_id, admitted, ended, origin, status,
     input_tokens, cached_tokens, output_tokens,
@@ -234,27 +215,12 @@ def undamaged(
     return sound, damaged
 
 
-def create_view(
-    connection: duckdb.DuckDBPyConnection,
-    name: str,
-    files: Sequence[SourceFile],
-    wanted: dict[str, str],
-) -> None:
-    """Make a view of the wanted columns of Parquet files; without files, an empty one."""
-    paths = [str(file.path) for file in files]
-    if paths:
-        connection.read_parquet(paths, hive_partitioning=False).select(*wanted).create_view(name)
-        return
-    nothing = ", ".join(f'NULL::{kind} AS "{column}"' for column, kind in wanted.items())
-    connection.sql(f"SELECT {nothing} LIMIT 0").create_view(name)
-
-
 def _load(connection: duckdb.DuckDBPyConnection, day: dt.date, files: Sequence[SourceFile]) -> None:
-    create_view(connection, "shipped", files, columns.EVENTS)
+    create_view(connection, "shipped", [file.path for file in files], columns.EVENTS)
     for name, value in _variables(day).items():
         connection.execute(f"SET VARIABLE {name} = ?", [value])
-    for statement in (_REPEATED, _COPIES, _ORIGINS):
-        connection.execute(statement)
+    take_first_copies(connection)
+    connection.execute(_ORIGINS)
     _mark_foreign(connection)
     connection.execute(_EVENTS)
 

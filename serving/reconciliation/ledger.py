@@ -4,50 +4,41 @@ Every query reads one table of de-duplicated events (the first of a request id c
 once, from the days of admission that the interval can touch.
 """
 
+import contextlib
 import datetime as dt
-import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final
 
 import duckdb
 
-from registry.errors import RegistryError
-from registry.store import ObjectStore
 from serving.reconciliation.amounts import Amounts
 from serving.reconciliation.coverage import Coverage, Window
 from serving.reconciliation.errors import ReconciliationError
 from serving.reconciliation.samples import days
-from serving.reconciliation.shipping import OpenRequest
 from serving.reconciliation.traces import CustomerTally, TraceMoments
 from serving.reconciliation.upstream import Tally
-from serving.warehouse.columns import EVENTS, ORPHANS
-from serving.warehouse.layout import day_folder
+from serving.warehouse import columns, layout
+from serving.warehouse.duck import session
+from serving.warehouse.events import create_view, take_first_copies
+from serving.warehouse.files import Warehouse
+from serving.warehouse.progress import OpenRequest
 
-# Few ids come twice. To find them costs little; to choose a first row for every id costs much.
 _EVENT: Final = """
 CREATE TABLE event AS
-WITH shipped AS NOT MATERIALIZED (
-    SELECT request_id, admitted, ended, customer, pool, server, status, error,
-        greatest(coalesce(attempts, 1) - 1, 0) AS retries, input_tokens, output_tokens,
-        wasted_pool, wasted_server, wasted_input_tokens, wasted_output_tokens
-    FROM {source}
-    WHERE ended >= $began AND admitted <= $ended
-), twice AS (
-    SELECT request_id FROM shipped GROUP BY request_id HAVING count(*) > 1
-), firsts AS (
-    SELECT DISTINCT ON (request_id) shipped.* FROM shipped SEMI JOIN twice USING (request_id)
-    ORDER BY request_id, ended
-)
-SELECT shipped.* FROM shipped ANTI JOIN twice USING (request_id)
-UNION ALL SELECT * FROM firsts
+SELECT request_id, admitted, ended, customer, pool, server, status, error,
+    greatest(coalesce(attempts, 1) - 1, 0) AS retries, input_tokens, output_tokens,
+    wasted_pool, wasted_server, wasted_input_tokens, wasted_output_tokens
+FROM once
+WHERE ended >= $began AND admitted <= $ended
 """
+# As in a bill, a request with an event is no orphan.
 _ORPHAN: Final = """
 CREATE TABLE orphan AS
-SELECT DISTINCT ON (request_id) request_id, admitted, pool FROM {source}
+SELECT DISTINCT ON (request_id) request_id, admitted, pool
+FROM named_orphans ANTI JOIN once USING (request_id)
 WHERE admitted >= $began AND admitted <= $ended
+ORDER BY request_id, writer, admitted
 """
 # One row for each piece of work on a model server: an answer, and the one that it replaced.
 _WORK: Final = """
@@ -100,47 +91,43 @@ SELECT customer, inside, doubt, count(*), sum(prompt), sum(answer),
 FROM placed WHERE inside OR doubt = 'boundary'
 GROUP BY ALL ORDER BY ALL
 """
-_ENGINE: Final[dict[str, str | bool | int | float | list[str]]] = {
-    "threads": 2,
-    "memory_limit": "1GB",
-    "autoinstall_known_extensions": False,
-}
 _PRIORITIES: Final = ("pod_restart", "not_sampled", "in_flight")
 
 
+@contextlib.contextmanager
+def ledger_view(
+    warehouse: Warehouse, began: dt.datetime, ended: dt.datetime
+) -> Iterator["LedgerView"]:
+    """Read what was in progress at some time of an interval.
+
+    Args:
+        warehouse: Holds the files.
+        began: Earliest time that anything compared can have been admitted.
+        ended: Latest time of anything compared.
+
+    Raises:
+        ReconciliationError: A file cannot be read.
+    """
+    events = _files(warehouse, layout.EVENTS, began, ended)
+    orphans = _files(warehouse, layout.ORPHANS, began, ended)
+    with session(warehouse.scratch) as (connection, _):
+        try:
+            create_view(connection, "shipped", list(events), columns.EVENTS)
+            create_view(connection, "named_orphans", list(orphans), columns.ORPHANS)
+            _load(connection, {"began": _naive(began), "ended": _naive(ended)})
+        except duckdb.OutOfMemoryException:
+            raise
+        except duckdb.Error as error:
+            raise _unreadable(error, events | orphans) from error
+        yield LedgerView(connection)
+
+
 class LedgerView:
-    """The events and orphans that an interval can touch; a context manager."""
+    """The events and orphans that an interval can touch."""
 
-    def __init__(self, store: ObjectStore, began: dt.datetime, ended: dt.datetime) -> None:
-        """Read what was in progress at some time of an interval.
-
-        Args:
-            store: The warehouse.
-            began: Earliest time that anything compared can have been admitted.
-            ended: Latest time of anything compared.
-        """
-        self._store = store
-        self._began, self._ended = began, ended
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        """Load the files. Raises ReconciliationError for one that cannot be read."""
-        with self._stack as stack:
-            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="reconcile-")))
-            self._db = stack.enter_context(duckdb.connect(str(scratch / "db"), config=_ENGINE))
-            self._load("event", _EVENT, EVENTS, scratch)
-            self._load("orphan", _ORPHAN, ORPHANS, scratch)
-            self._db.execute(_WORK)
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stack.close()
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Take a connection with the tables `event`, `orphan` and `work`."""
+        self._db = connection
 
     def tallies(self, pools: Sequence[str], coverage: Coverage) -> list[Tally]:
         """What was asked of the servers of some pools in the interval of a coverage."""
@@ -176,7 +163,7 @@ class LedgerView:
         ).fetchone()
         return int(row[0]) if row else 0
 
-    def going_on(self, requests: Sequence[OpenRequest]) -> list[OpenRequest]:
+    def still_open(self, requests: Sequence[OpenRequest]) -> list[OpenRequest]:
         """Those of some requests of which neither an event nor an orphan is known."""
         rows = self._db.execute(
             "SELECT request_id FROM event WHERE list_contains($ids::UUID[], request_id) "
@@ -228,37 +215,34 @@ class LedgerView:
             values = [window.server, _naive(window.began), _naive(window.ended), priority]
             self._db.execute("INSERT INTO unhelpful VALUES (?, ?, ?, ?)", values)
 
-    def _load(self, table: str, query: str, columns: dict[str, str], scratch: Path) -> None:
-        folder = "events" if table == "event" else "orphans"
-        files = self._fetch(folder, scratch / folder)
-        parameters: dict[str, Any] = {"began": _naive(self._began), "ended": _naive(self._ended)}
-        if files:
-            source, parameters["files"] = "read_parquet($files)", files
-        else:
-            nulls = ", ".join(f"NULL::{kind} AS {name}" for name, kind in columns.items())
-            source = f"(SELECT {nulls})"
-        try:
-            self._db.execute(query.format(source=source), parameters)
-        except duckdb.Error as error:
-            raise ReconciliationError(
-                f"{folder}/: {error}: ship the range again, from the ledger that it is of"
-            ) from error
 
-    def _fetch(self, folder: str, target: Path) -> list[str]:
-        """Copy the files of the days that matter; their names are unique in the warehouse."""
-        target.mkdir()
-        fetched = []
-        for day in days(self._began, self._ended):
-            for key in self._store.list(day_folder(folder, day)):
-                if not key.endswith(".parquet"):
-                    continue
-                path = target / f"{day}-{Path(key).name}"
-                try:
-                    self._store.get_to_file(key, path)
-                except RegistryError as error:
-                    raise ReconciliationError(f"{key}: {error}") from error
-                fetched.append(str(path))
-        return fetched
+def _load(connection: duckdb.DuckDBPyConnection, interval: dict[str, dt.datetime]) -> None:
+    take_first_copies(connection)
+    connection.execute(_EVENT, interval)
+    connection.execute(_ORPHAN, interval)
+    connection.execute(_WORK)
+
+
+def _files(
+    warehouse: Warehouse, prefix: str, began: dt.datetime, ended: dt.datetime
+) -> dict[Path, str]:
+    """Local files of the days that matter, and their keys."""
+    entries = [
+        entry
+        for day in days(began, ended)
+        for entry in warehouse.entries(layout.day_folder(prefix, day))
+        if entry.key.endswith(".parquet")
+    ]
+    paths = warehouse.files(entries)
+    return {path: entry.key for path, entry in zip(paths, entries, strict=True)}
+
+
+def _unreadable(error: duckdb.Error, keys: Mapping[Path, str]) -> ReconciliationError:
+    """DuckDB names the local file, which may be a copy."""
+    text = str(error).splitlines()[0]
+    for path, key in keys.items():
+        text = text.replace(str(path), key)
+    return ReconciliationError(f"{text}: ship the range again, from the ledger that it is of")
 
 
 def _naive(moment: dt.datetime) -> dt.datetime:

@@ -1,4 +1,4 @@
-"""DuckDB as billing uses it: in memory, within bounds, and without the network."""
+"""DuckDB as everything here uses it: in memory, within bounds, and without the network."""
 
 import contextlib
 import tempfile
@@ -22,13 +22,15 @@ class Session(NamedTuple):
 
 
 @contextlib.contextmanager
-def session(scratch: Path) -> Iterator[Session]:
+def session(
+    scratch: Path, *, threads: int = THREADS, memory_limit: str = MEMORY_LIMIT
+) -> Iterator[Session]:
     """Open an empty database in memory; what does not fit goes to a folder below `scratch`."""
     with tempfile.TemporaryDirectory(dir=scratch, prefix="duckdb-") as name:
         folder = Path(name)
         settings: dict[str, str | bool | int | float | list[str]] = {
-            "threads": THREADS,
-            "memory_limit": MEMORY_LIMIT,
+            "threads": threads,
+            "memory_limit": memory_limit,
             "temp_directory": str(folder / "spilled"),
             # Rows have no order here; keeping one costs memory.
             "preserve_insertion_order": False,

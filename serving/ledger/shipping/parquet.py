@@ -9,15 +9,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
-import duckdb
-
 from serving.ledger.shipping.rows import Row
+from serving.warehouse.duck import session
 
-_ENGINE: Final[dict[str, str | bool | int | float | list[str]]] = {
-    "threads": 1,
-    "memory_limit": "256MB",
-    "autoinstall_known_extensions": False,
-}
+# A shipper lives beside a router: it takes little of its machine.
+_THREADS: Final = 1
+_MEMORY_LIMIT: Final = "256MB"
 
 
 class DayFiles:
@@ -64,6 +61,7 @@ class DayFiles:
 
 
 def _convert(source: Path, target: Path, columns: dict[str, str]) -> None:
-    with duckdb.connect(config={**_ENGINE, "temp_directory": str(target.parent)}) as connection:
+    scratch = target.parent
+    with session(scratch, threads=_THREADS, memory_limit=_MEMORY_LIMIT) as (connection, _):
         rows = connection.read_json(str(source), columns=columns, format="newline_delimited")
         rows.write_parquet(str(target), compression="zstd")
