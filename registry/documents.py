@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -35,14 +35,26 @@ def read(store: ObjectStore, key: str, model: type[AnyDocument]) -> tuple[AnyDoc
     return decode(stored.data, model, key), stored.etag
 
 
-def decode(data: bytes, model: type[AnyDocument], place: str) -> AnyDocument:
-    """Parse a document; `place` is what an error names.
+def decode(
+    data: bytes,
+    model: type[AnyDocument],
+    place: str,
+    *,
+    extra: Literal["ignore"] | None = None,
+) -> AnyDocument:
+    """Parse a document.
+
+    Args:
+        data: Its JSON.
+        model: What it is.
+        place: What an error names.
+        extra: What becomes of unknown keys; None: they are refused.
 
     Raises:
         RegistryError: It is not of the model.
     """
     try:
-        return model.model_validate_json(data)
+        return model.model_validate_json(data, extra=extra)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "document"

@@ -3,17 +3,14 @@
 import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
 
-from registry import documents
 from registry.errors import RegistryError
 from registry.store import ObjectStore
 from serving.billing.closed import AcceptedLoss
 from serving.billing.errors import BillingError
 from serving.billing.usage import Attention
+from serving.warehouse import reading
 from serving.warehouse.writers import WriterState
-
-FOLDER: Final = "writers/"
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ def read_writers(store: ObjectStore) -> tuple[WriterState, ...]:
         BillingError: It cannot be read.
     """
     try:
-        return tuple(documents.read(store, key, WriterState)[0] for key in store.list(FOLDER))
+        return reading.read_writers(store)
     except RegistryError as error:
         raise BillingError(f"writer {error}") from error
 

@@ -1,24 +1,17 @@
-"""What the warehouse says of the way from the ledger to closed months.
-
-Only what is shown is read, and unknown keys are passed over: shippers and billing jobs may be
-newer than the exporter.
-"""
+"""What the warehouse says of the way from the ledger to closed months."""
 
 import datetime as dt
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from registry.errors import RegistryError
 from registry.store import ObjectStore
-from serving.warehouse.layout import day_folder
+from serving.billing import months
+from serving.billing.parts import NewestPart, StoredPart
+from serving.warehouse import layout
+from serving.warehouse.reading import read, read_writers
 
-_CLOSED: Final = re.compile(r"closed/(\d{4})-(\d{2})\.json")
-_PART: Final = re.compile(r"parts/day=(\d{4}-\d{2}-\d{2})/part\.json")
 _NEVER: Final = dt.datetime.fromtimestamp(0, dt.UTC)
 
 
@@ -40,41 +33,17 @@ class BillingHealth:
     """Findings that wait for a person, by kind."""
 
 
-class _Read(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class _Writer(_Read):
-    writer: str
-    shipped_until: dt.datetime | None
-    finished: bool
-    damaged: tuple[object, ...]
-    lost: tuple[object, ...]
-
-
-class _NewestPart(_Read):
-    digest: str
-
-
-class _Finding(_Read):
-    kind: str
-
-
-class _Part(_Read):
-    attention: tuple[_Finding, ...]
-    orphans: tuple[object, ...]
-
-
 def read_billing(store: ObjectStore) -> BillingHealth:
     """Read writers, closed months and the parts of the open ones.
 
     Raises:
         RegistryError: An object cannot be read; names it.
+        BillingError: A closed month has a name that is no month.
         OSError: The store is away.
     """
-    writers = [_read(store, key, _Writer) for key in store.list("writers/")]
+    writers = read_writers(store)
     part_days = _part_days(store)
-    closed_until = _closed_until(store.list("closed/"), part_days)
+    closed_until = _closed_until(store.list(layout.CLOSED), part_days)
     parts = list(_open_parts(store, part_days, closed_until))
     return BillingHealth(
         shipped={
@@ -89,36 +58,22 @@ def read_billing(store: ObjectStore) -> BillingHealth:
 
 
 def _part_days(store: ObjectStore) -> list[dt.date]:
-    matches = (_PART.fullmatch(key) for key in store.list("parts/"))
-    return [dt.date.fromisoformat(match[1]) for match in matches if match]
+    days = map(layout.day_of_newest_part, store.list(layout.PARTS))
+    return [day for day in days if day is not None]
 
 
 def _closed_until(closed: Iterable[str], part_days: Iterable[dt.date]) -> dt.datetime | None:
-    months = [(int(match[1]), int(match[2])) for match in map(_CLOSED.fullmatch, closed) if match]
-    if months:
-        year, month = max(months)
-        return dt.datetime(year + month // 12, month % 12 + 1, 1, tzinfo=dt.UTC)
+    newest = max(map(layout.closed_month, closed), default=None)
+    if newest is not None:
+        return months.bounds(newest)[1]
     first = min(part_days, default=None)
-    return None if first is None else dt.datetime(first.year, first.month, 1, tzinfo=dt.UTC)
+    return None if first is None else months.bounds(months.month_of(first))[0]
 
 
 def _open_parts(
     store: ObjectStore, days: Iterable[dt.date], closed_until: dt.datetime | None
-) -> Iterator[_Part]:
+) -> Iterator[StoredPart]:
     for day in days:
         if closed_until is None or day >= closed_until.date():
-            folder = day_folder("parts", day)
-            newest = _read(store, f"{folder}part.json", _NewestPart)
-            yield _read(store, f"{folder}{newest.digest.removeprefix('sha256:')}.json", _Part)
-
-
-_Model = TypeVar("_Model", bound=_Read)
-
-
-def _read(store: ObjectStore, key: str, model: type[_Model]) -> _Model:
-    try:
-        return model.model_validate_json(store.get(key).data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "document"
-        raise RegistryError(f"{key}: {place}: {first['msg']}") from error
+            newest, _ = read(store, layout.newest_part_key(day), NewestPart)
+            yield read(store, layout.part_key(day, newest.digest), StoredPart)[0]

@@ -1,51 +1,13 @@
-"""How far the ledger is in the warehouse, and what had not ended then.
-
-Read as the shippers write it; keys that are not needed here are passed over, so that either side
-may be newer.
-"""
+"""How far the ledger is in the warehouse, and what had not ended then."""
 
 import datetime as dt
-from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final, TypeVar
-
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from registry.store import ObjectStore
 from serving.reconciliation.errors import ReconciliationError
-
-_PARALLEL: Final = 16
-
-
-class _Lenient(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class _Lost(_Lenient):
-    ledger_id: str
-    shipped_until: dt.datetime | None = None
-
-
-class _Writer(_Lenient):
-    writer: str
-    shipped_until: dt.datetime | None
-    finished: bool
-    lost: tuple[_Lost, ...] = ()
-
-
-class OpenRequest(_Lenient):
-    """A request that was admitted, and whose end was not shipped."""
-
-    request_id: str
-    admitted: dt.datetime
-    customer: str
-    pool: str
-
-
-class _Progress(_Lenient):
-    open: tuple[OpenRequest, ...] = ()
-    ended: tuple[str, ...] = ()
+from serving.warehouse.progress import OpenRequest, open_requests
+from serving.warehouse.reading import read_progress, read_writers
+from serving.warehouse.writers import WriterState
 
 
 @dataclass(frozen=True)
@@ -61,9 +23,10 @@ def read_shipping(store: ObjectStore, until: dt.datetime) -> Shipping:
     """Make sure that everything admitted before a time is shipped, or had not ended.
 
     Raises:
-        ReconciliationError: No shipper, or one that is behind, or a document that cannot be read.
+        ReconciliationError: No shipper, or one that is behind.
+        RegistryError: A document cannot be read.
     """
-    writers = [_read(store, key, _Writer) for key in store.list("writers/")]
+    writers = read_writers(store)
     if not writers:
         raise ReconciliationError(
             "the warehouse has no writers/: no ledger was ever shipped to it; is warehouse_uri "
@@ -84,43 +47,11 @@ def read_shipping(store: ObjectStore, until: dt.datetime) -> Shipping:
         for writer in writers
         for lost in writer.lost
     ]
-    return Shipping(_open(store), tuple(notes))
+    progress = [segment for segment, _ in read_progress(store)]
+    return Shipping(tuple(open_requests(progress)), tuple(notes))
 
 
-def _shipped(writer: _Writer, until: dt.datetime) -> bool:
+def _shipped(writer: WriterState, until: dt.datetime) -> bool:
     if writer.finished:
         return True
     return writer.shipped_until is not None and writer.shipped_until >= until
-
-
-def _open(store: ObjectStore) -> tuple[OpenRequest, ...]:
-    """Requests of all ledgers without an end; an end may be in a later segment."""
-    by_ledger: defaultdict[str, list[_Progress]] = defaultdict(list)
-    keys = store.list("shipped/")
-    with ThreadPoolExecutor(_PARALLEL) as pool:
-        for key, progress in zip(
-            keys, pool.map(lambda key: _read(store, key, _Progress), keys), strict=True
-        ):
-            by_ledger[key.rpartition("/")[0]].append(progress)
-    found = []
-    for segments in by_ledger.values():
-        ended = {request_id for segment in segments for request_id in segment.ended}
-        found += [
-            request
-            for segment in segments
-            for request in segment.open
-            if request.request_id not in ended
-        ]
-    return tuple(found)
-
-
-_Document = TypeVar("_Document", bound=_Lenient)
-
-
-def _read(store: ObjectStore, key: str, model: type[_Document]) -> _Document:
-    try:
-        return model.model_validate_json(store.get(key).data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "document"
-        raise ReconciliationError(f"{key}: {field}: {first['msg']}") from error

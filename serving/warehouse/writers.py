@@ -9,8 +9,6 @@ class LostLedger(Document):
     """A volume that its writer came back without: requests after its last shipping are unknown."""
 
     ledger_id: str
-    segment: int | None
-    """Newest segment that anything was shipped of."""
     last_shipped: dt.datetime | None
     shipped_until: dt.datetime | None
 
@@ -21,26 +19,18 @@ class WriterState(Document):
     writer: str
     ledger_id: str
     """Of the volume that it writes to now."""
-    segment: int | None
-    """Newest segment that anything was shipped of."""
-    segments: int
-    bytes: int
-    """Shipped bytes of all segments."""
     orphans: int
     """Requests that were named as orphans."""
     last_shipped: dt.datetime | None
     """When anything was shipped last."""
-    oldest_unshipped: dt.datetime | None
-    """Where segments are damaged: what cannot be shipped ended after this; None also where even
-    that is not known."""
     shipped_until: dt.datetime | None
     """Everything admitted before this time has been shipped or is still in flight; it stands still
     while a segment is damaged."""
     finished: bool
     """Nobody writes to the ledger any more, and all of it is shipped."""
-    damaged: tuple[str, ...] = ()
+    damaged: tuple[str, ...]
     """One sentence for each damaged segment, with file and line."""
-    lost: tuple[LostLedger, ...] = ()
+    lost: tuple[LostLedger, ...]
     """Volumes that were not finished when the writer came back with another one."""
 
 
@@ -57,14 +47,11 @@ def taken_over(before: WriterState | None, writer: str, ledger_id: str) -> Write
     return WriterState(
         writer=writer,
         ledger_id=ledger_id,
-        segment=None,
-        segments=0,
-        bytes=0,
         orphans=0,
         last_shipped=None,
-        oldest_unshipped=None,
         shipped_until=None,
         finished=False,
+        damaged=(),
         lost=tuple(entry for entry in lost if entry.ledger_id != ledger_id),
     )
 
@@ -72,7 +59,6 @@ def taken_over(before: WriterState | None, writer: str, ledger_id: str) -> Write
 def _lost(state: WriterState) -> LostLedger:
     return LostLedger(
         ledger_id=state.ledger_id,
-        segment=state.segment,
         last_shipped=state.last_shipped,
         shipped_until=state.shipped_until,
     )

@@ -51,14 +51,12 @@ def _writer(**changes: Any) -> WriterState:
     values: dict[str, Any] = {
         "writer": "router-0",
         "ledger_id": "b1",
-        "segment": 1,
-        "segments": 1,
-        "bytes": 10,
         "orphans": 0,
         "last_shipped": None,
-        "oldest_unshipped": None,
         "shipped_until": dt.datetime(2026, 12, 1, tzinfo=dt.UTC),
         "finished": False,
+        "damaged": (),
+        "lost": (),
         **changes,
     }
     return WriterState(**values)
@@ -161,7 +159,7 @@ def test_a_finished_writer_has_shipped_everything(books: Books) -> None:
 
 
 def test_a_lost_volume_must_be_given_up_by_name_and_once(books: Books, days: StandInDays) -> None:
-    lost = LostLedger(ledger_id="a0", segment=3, last_shipped=None, shipped_until=None)
+    lost = LostLedger(ledger_id="a0", last_shipped=None, shipped_until=None)
     _report(books, _writer(shipped_until=books.now, lost=(lost,)))
     (found,) = books.statement("2026-11").attention
     assert (found.kind, found.where) == ("lost-volume", "router-0:a0")

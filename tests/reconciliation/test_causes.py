@@ -3,13 +3,16 @@
 The whole way: events in Parquet, samples in the warehouse, a report.
 """
 
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from registry.store import open_store
+from serving.reconciliation import ledger
 from tests.reconciliation.warehouse import MODEL_LEN, Server, Warehouse, at, shares
 
 SERVER = "127.0.0.1:8082"
@@ -251,13 +254,7 @@ def test_a_request_whose_end_nobody_knows_yet_is_in_flight(
     warehouse.sample(0, server)
     answered(warehouse, server, 3)
     server.count(0, 40, 6)
-    request = {
-        "request_id": "0" * 32,
-        "admitted": at(590),
-        "customer": "customer-bank-A",
-        "pool": "slm",
-    }
-    warehouse.open.append(request)
+    warehouse.leave_open(590)
     warehouse.sample(600, server)
     assert found(warehouse) == merged(
         {"prompt_tokens": {"in_flight": 40}, "generation_tokens": {"in_flight": 6}}
@@ -447,3 +444,45 @@ def test_a_request_shipped_twice_counts_once(warehouse: Warehouse, server: Serve
     warehouse.events += [dict(event) for event in warehouse.events]
     warehouse.sample(600, server)
     assert found(warehouse) == merged({})
+
+
+def test_of_records_that_differ_the_one_that_is_billed_counts(
+    warehouse: Warehouse, server: Server
+) -> None:
+    warehouse.sample(0, server)
+    # In both orders, so that neither the order of rows nor that of files decides.
+    for writers in (("router-0", "router-1"), ("router-1", "router-0")):
+        request_id = str(uuid.uuid4())
+        for writer in writers:
+            tokens = 5 if writer == "router-0" else 900
+            warehouse.event(10, 11, request_id=request_id, writer=writer, output_tokens=tokens)
+        server.count(1, 10, 5)
+    # Its first copy ended long before the interval: that is the one that is billed.
+    request_id = str(uuid.uuid4())
+    warehouse.event(-900, -899, request_id=request_id)
+    warehouse.event(-900, 20, request_id=request_id)
+    warehouse.sample(600, server)
+    assert found(warehouse) == merged({})
+
+
+def test_an_orphan_whose_event_came_after_all_is_none(warehouse: Warehouse, server: Server) -> None:
+    warehouse.sample(0, server)
+    event = warehouse.event(10, 11)
+    warehouse.orphan(10, request_id=event["request_id"])
+    server.count(2, 20, 10)
+    warehouse.sample(600, server)
+    assert shares(warehouse.report(), "requests") == {"unknown": 1}
+
+
+def test_too_little_memory_is_not_taken_for_a_damaged_file(
+    warehouse: Warehouse, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_memory(_: duckdb.DuckDBPyConnection) -> None:
+        raise duckdb.OutOfMemoryException("failed to allocate")
+
+    warehouse.sample(0, server)
+    warehouse.event(10, 11)
+    warehouse.sample(600, server)
+    monkeypatch.setattr(ledger, "take_first_copies", without_memory)
+    with pytest.raises(duckdb.OutOfMemoryException):
+        warehouse.report()

@@ -9,13 +9,17 @@ from typing import Any
 
 import duckdb
 
+from registry import documents
 from registry.store import ObjectStore, open_store
 from serving.reconciliation.config import ReconciliationConfig
 from serving.reconciliation.reconcile import reconcile
 from serving.reconciliation.report import Report
 from serving.reconciliation.samples import Sample, ServerSample, write_sample
+from serving.warehouse import layout
 from serving.warehouse.columns import EVENTS, ORPHANS
-from serving.warehouse.layout import day_folder, writer_key
+from serving.warehouse.layout import day_folder, shipped_key, writer_key
+from serving.warehouse.progress import OpenRequest, nothing_shipped
+from serving.warehouse.writers import taken_over
 
 NOON = dt.datetime(2026, 11, 25, 12, tzinfo=dt.UTC)
 BOOT = NOON - dt.timedelta(days=1)
@@ -60,7 +64,7 @@ class Warehouse:
     directory: Path
     events: list[dict[str, Any]] = field(default_factory=list)
     orphans: list[dict[str, Any]] = field(default_factory=list)
-    open: list[dict[str, Any]] = field(default_factory=list)
+    open: list[OpenRequest] = field(default_factory=list)
     shipped_until: dt.datetime = NOON + dt.timedelta(days=1)
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -103,6 +107,22 @@ class Warehouse:
         self.events.append(row | fields)
         return self.events[-1]
 
+    def leave_open(self, began: float) -> None:
+        """A request whose end was not shipped."""
+        self.open.append(
+            OpenRequest(
+                request_id=uuid.uuid4().hex,
+                admitted=at(began),
+                customer="customer-bank-A",
+                domain="bank-ledger",
+                version="v1.0",
+                served_model="bank-ledger-v1.0",
+                pool="slm",
+                experiment=None,
+                stream=False,
+            )
+        )
+
     def orphan(self, began: float, **fields: Any) -> None:
         row = dict.fromkeys(ORPHANS) | {
             "request_id": str(uuid.uuid4()),
@@ -128,28 +148,26 @@ class Warehouse:
 
     def report(self, began: float = -1, ended: float = 3600, *, now: float = 86_400) -> Report:
         """Write everything, and compare."""
-        self._write("events", self.events, EVENTS)
-        self._write("orphans", self.orphans, ORPHANS)
-        writer = {
-            "writer": "router-0",
-            "ledger_id": "1" * 16,
-            "shipped_until": self.shipped_until.isoformat(),
-            "finished": False,
-            "lost": [],
-        }
-        self.store.put(writer_key("router-0"), json.dumps(writer).encode())
-        progress = {"open": self.open, "ended": [], "orphans": None}
-        self.store.put(
-            "shipped/router-0/1111111111111111/0000000001.json",
-            json.dumps(progress, default=str).encode(),
-        )
+        self._write(layout.EVENTS, self.events, EVENTS)
+        self._write(layout.ORPHANS, self.orphans, ORPHANS)
+        self._ship()
         return reconcile(self.config, at(began), at(ended), now=at(now))
 
-    def _write(self, folder: str, rows: list[dict[str, Any]], columns: dict[str, str]) -> None:
+    def _ship(self) -> None:
+        """What the shipper writes."""
+        writer = taken_over(None, "router-0", "1" * 16)
+        writer = writer.model_copy(update={"shipped_until": self.shipped_until})
+        self.store.put(writer_key(writer.writer), documents.encode(writer))
+        progress = nothing_shipped(writer.writer, writer.ledger_id, 1)
+        progress = progress.model_copy(update={"open": tuple(self.open)})
+        key = shipped_key(progress.writer, progress.ledger_id, progress.segment)
+        self.store.put(key, documents.encode(progress))
+
+    def _write(self, prefix: str, rows: list[dict[str, Any]], columns: dict[str, str]) -> None:
         if not rows:
             return
-        path = self.directory / f"{folder}.parquet"
-        lines = self.directory / f"{folder}.json"
+        path = self.directory / "rows.parquet"
+        lines = self.directory / "rows.json"
         lines.write_text(
             "\n".join(
                 json.dumps(row, default=lambda moment: moment.strftime("%Y-%m-%d %H:%M:%S.%f"))
@@ -160,7 +178,7 @@ class Warehouse:
             connection.read_json(
                 str(lines), columns=columns, format="newline_delimited"
             ).write_parquet(str(path))
-        day = day_folder(folder, NOON.date())
+        day = day_folder(prefix, NOON.date())
         self.store.put_file(f"{day}router-0.parquet", path)
 
 

@@ -14,48 +14,75 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from world import World, serving
 
-from registry import layout
+from registry import documents
+from registry import layout as registry_layout
+from registry.errors import RegistryError
 from registry.names import Version
 from registry.pointer import rollback
-from registry.store import open_store
+from serving.billing.gpu_time import UNCALIBRATED
+from serving.billing.parts import StoredPart, newest_part, store_part
+from serving.billing.usage import Attention, Orphan
 from serving.exporter.billing import read_billing
 from serving.exporter.config import ExporterConfig
 from serving.exporter.server import Exporter, application
+from serving.warehouse import layout
+from serving.warehouse.files import open_warehouse
+from serving.warehouse.writers import LostLedger, WriterState, taken_over
 
 _DAY = dt.date(2026, 11, 3)
+_SHIPPED = dt.datetime(2026, 11, 25, 8, tzinfo=dt.UTC)
+_LOST = LostLedger(ledger_id="0c", last_shipped=None, shipped_until=None)
+_ORPHAN = Orphan(
+    "0" * 32, _SHIPPED, "customer-bank-A", "bank-ledger", "bank-ledger-v1.0", "slm", "router-0"
+)
 
 
 @dataclass
 class Warehouse:
-    """Objects as shippers and billing jobs leave them; only the keys that the exporter reads."""
+    """Objects as shippers and billing jobs leave them."""
 
     root: Path
 
     def __post_init__(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
-        self.store = open_store(f"file://{self.root}")
-
-    def put(self, key: str, values: dict[str, Any]) -> None:
-        self.store.put(key, json.dumps(values).encode())
+        self.warehouse = open_warehouse(f"file://{self.root}", self.root.parent / "cache")
+        self.store = self.warehouse.store
 
     def writer(self, name: str, **changes: Any) -> None:
-        values = {
-            "writer": name,
-            "ledger_id": "0a1b",
-            "shipped_until": "2026-11-25T08:00:00Z",
-            "finished": False,
-            "damaged": [],
-            "lost": [],
-        }
-        self.put(f"writers/{name}.json", values | changes)
+        began = taken_over(None, name, "0a1b").model_copy(update={"shipped_until": _SHIPPED})
+        state = WriterState.model_validate(began.model_dump() | changes)
+        self.store.put(layout.writer_key(name), documents.encode(state))
 
     def part(self, day: dt.date, *kinds: str, orphans: int = 0) -> None:
-        found = [{"kind": kind, "where": "w", "detail": "d", "requests": 7} for kind in kinds]
-        folder = f"parts/day={day}/"
-        self.put(f"{folder}part.json", {"digest": "sha256:0a", "made_of": "sha256:0b"})
-        self.put(f"{folder}0a.json", {"attention": found, "orphans": [{}] * orphans, "usage": []})
-        # A part that a later one replaced.
-        self.put(f"{folder}0c.json", {"attention": found * 9, "orphans": [{}] * 99})
+        self._part(day, kinds * 9, 99)
+        self._part(day, kinds, orphans)
+
+    def _part(self, day: dt.date, kinds: tuple[str, ...], orphans: int) -> None:
+        """A part; it takes the place of the one before it."""
+        part = StoredPart(
+            rules=1,
+            day=day,
+            weights=UNCALIBRATED,
+            inputs=(),
+            rows=0,
+            events=0,
+            attention=tuple(Attention(kind, "w", "d", 7) for kind in kinds),
+            orphans=(_ORPHAN,) * orphans,
+            usage=(),
+            gpu=(),
+        )
+        events = self.root.parent / "events.parquet"
+        events.touch()
+        store_part(self.warehouse, part, events, "sha256:0b")
+
+    def damage_part(self, day: dt.date) -> None:
+        newest = newest_part(self.warehouse, day)
+        assert newest is not None
+        self.store.put(layout.part_key(day, newest.digest), b'{"attention": "?"}')
+
+    def close(self, month: str) -> None:
+        # Only its name is read.
+        self.store.put(layout.closed_key(month), b"{}")
 
 
 @pytest.fixture
@@ -112,7 +139,7 @@ def test_a_rollback_shows_as_held(world: World, warehouse: Warehouse) -> None:
 
 def test_a_damaged_domain_hides_itself_only(world: World, warehouse: Warehouse) -> None:
     world.go_live("bank-ledger", "v1.0")
-    world.store.put(layout.pointer("tax"), b"{")
+    world.store.put(registry_layout.pointer("tax"), b"{")
     exporter = _exporter(world, warehouse)
     exporter.refresh()
     found = _shown(exporter)
@@ -122,19 +149,31 @@ def test_a_damaged_domain_hides_itself_only(world: World, warehouse: Warehouse) 
 
 def test_shows_how_far_writers_have_shipped(world: World, warehouse: Warehouse) -> None:
     warehouse.writer("router-0")
-    warehouse.writer("router-1", shipped_until=None, damaged=["segment 3: line 5"])
-    warehouse.writer("router-2", finished=True, lost=[{"ledger_id": "0c"}])
+    warehouse.writer("router-1", shipped_until=None, damaged=("segment 3: line 5",))
+    warehouse.writer("router-2", finished=True, lost=(_LOST,))
     exporter = _exporter(world, warehouse)
     exporter.refresh()
     found = _shown(exporter)
-    at = dt.datetime(2026, 11, 25, 8, tzinfo=dt.UTC).timestamp()
     name = 'pipeline_ledger_{}{{writer="{}"}}'
-    assert found[name.format("shipped_timestamp_seconds", "router-0")] == at
+    assert found[name.format("shipped_timestamp_seconds", "router-0")] == _SHIPPED.timestamp()
     # Never: as old as can be, so that the alert fires.
     assert found[name.format("shipped_timestamp_seconds", "router-1")] == 0
     assert name.format("shipped_timestamp_seconds", "router-2") not in found
     assert found[name.format("damaged_segments", "router-1")] == 1
     assert found[name.format("lost_volumes", "router-2")] == 1
+
+
+def test_keys_of_a_newer_shipper_are_passed_over(warehouse: Warehouse) -> None:
+    warehouse.writer("router-0", lost=(_LOST,))
+    key = layout.writer_key("router-0")
+    stored = json.loads(warehouse.store.get(key).data)
+    stored["lost"][0]["volume"] = "data-0"
+    warehouse.store.put(key, json.dumps(stored | {"backlog": 3}).encode())
+    assert read_billing(warehouse.store).lost == {"router-0": 1}
+    del stored["damaged"]
+    warehouse.store.put(key, json.dumps(stored).encode())
+    with pytest.raises(RegistryError, match=r"writers/router-0\.json: damaged: Field required"):
+        read_billing(warehouse.store)
 
 
 def test_counts_findings_and_orphans_of_open_months_only(
@@ -143,7 +182,7 @@ def test_counts_findings_and_orphans_of_open_months_only(
     warehouse.part(dt.date(2026, 10, 31), "clock", orphans=5)
     warehouse.part(_DAY, "clock", "clock", "unknown-customer", orphans=2)
     warehouse.part(_DAY + dt.timedelta(days=1), "clock")
-    warehouse.put("closed/2026-10.json", {})
+    warehouse.close("2026-10")
     exporter = _exporter(world, warehouse)
     exporter.refresh()
     found = _shown(exporter)
@@ -161,7 +200,7 @@ def test_billed_until_is_the_end_of_the_newest_closed_month(
     first = 2024 * 12 + 10
     warehouse.part(dt.date(2024, 11, 17))
     for month in range(first, first + closed):
-        warehouse.put(f"closed/{month // 12}-{month % 12 + 1:02}.json", {})
+        warehouse.close(f"{month // 12}-{month % 12 + 1:02}")
     after = first + closed
     expected = dt.datetime(after // 12, after % 12 + 1, 1, tzinfo=dt.UTC)
     assert read_billing(warehouse.store).closed_until == expected
@@ -180,7 +219,7 @@ def test_what_was_known_stays_when_a_store_cannot_be_read(
     exporter.refresh()
     read = 'pipeline_exporter_read_timestamp_seconds{source="warehouse"}'
     first = _shown(exporter)[read]
-    warehouse.put(f"parts/day={_DAY}/0a.json", {"attention": "?"})
+    warehouse.damage_part(_DAY)
     exporter.refresh()
     found = _shown(exporter)
     assert found["pipeline_billing_orphans"] == 2

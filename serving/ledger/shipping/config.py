@@ -1,9 +1,8 @@
 """Configuration of the shipper process."""
 
 from pathlib import Path
-from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator
 
 from registry.documents import Document
 
@@ -18,8 +17,9 @@ class ShipperConfig(Document):
     warehouse_uri: str = Field(pattern=r"^(file:///|s3://)\S+$")
     interval_s: float = Field(default=10, gt=0)
 
-    @model_validator(mode="after")
-    def _path_is_absolute(self) -> Self:
-        if not self.ledger_dir.is_absolute():
-            raise ValueError(f"path {str(self.ledger_dir)!r} is not absolute")
-        return self
+    @field_validator("ledger_dir")
+    @classmethod
+    def _is_absolute(cls, path: Path) -> Path:
+        if not path.is_absolute():
+            raise ValueError(f"path {str(path)!r} is not absolute")
+        return path

@@ -6,7 +6,7 @@ from typing import Final
 
 from serving.ledger.ids import admitted_at
 from serving.ledger.records import Event, Intent
-from serving.ledger.shipping.progress import OpenIntent
+from serving.warehouse.progress import OpenRequest
 
 Row = dict[str, str | int | bool | None]
 """JSON values, in the order of `serving.warehouse.columns`."""
@@ -24,7 +24,7 @@ def event_row(event: Event, writer: str) -> tuple[dt.date, Row]:
     row: Row = {
         "request_id": event.request_id,
         "admitted": _timestamp(admitted),
-        "ended": _timestamp(record_time(event)),
+        "ended": _timestamp(_record_time(event)),
         "customer": event.customer,
         "domain": event.domain,
         "version": event.version,
@@ -51,9 +51,9 @@ def event_row(event: Event, writer: str) -> tuple[dt.date, Row]:
     return admitted.date(), row
 
 
-def open_intent(intent: Intent) -> OpenIntent:
+def open_request(intent: Intent) -> OpenRequest:
     """What is remembered of an intent until its event comes. Raises RowError."""
-    return OpenIntent(
+    return OpenRequest(
         request_id=intent.request_id,
         admitted=_admission(intent),
         customer=intent.customer,
@@ -66,24 +66,24 @@ def open_intent(intent: Intent) -> OpenIntent:
     )
 
 
-def orphan_row(intent: OpenIntent, writer: str) -> tuple[dt.date, Row]:
+def orphan_row(request: OpenRequest, writer: str) -> tuple[dt.date, Row]:
     """Day of admission and row of a request that never ended."""
     row: Row = {
-        "request_id": intent.request_id,
-        "admitted": _timestamp(intent.admitted),
-        "customer": intent.customer,
-        "domain": intent.domain,
-        "version": intent.version,
-        "served_model": intent.served_model,
-        "pool": intent.pool,
-        "experiment": intent.experiment,
-        "stream": intent.stream,
+        "request_id": request.request_id,
+        "admitted": _timestamp(request.admitted),
+        "customer": request.customer,
+        "domain": request.domain,
+        "version": request.version,
+        "served_model": request.served_model,
+        "pool": request.pool,
+        "experiment": request.experiment,
+        "stream": request.stream,
         "writer": writer,
     }
-    return intent.admitted.date(), row
+    return request.admitted.date(), row
 
 
-def record_time(record: Event | Intent) -> dt.datetime:
+def _record_time(record: Event | Intent) -> dt.datetime:
     """The time that a record says, in UTC. Raises RowError."""
     try:
         moment = dt.datetime.fromisoformat(record.ts)
@@ -104,8 +104,8 @@ def _admission(record: Event | Intent) -> dt.datetime:
     except ValueError as error:
         raise RowError(f"request {record.request_id!r}: {error}") from error
     if isinstance(record, Intent):
-        return record_time(record)
-    return record_time(record) - dt.timedelta(milliseconds=record.latency_ms)
+        return _record_time(record)
+    return _record_time(record) - dt.timedelta(milliseconds=record.latency_ms)
 
 
 def _timestamp(moment: dt.datetime) -> str:

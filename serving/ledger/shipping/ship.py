@@ -13,15 +13,16 @@ from serving.ledger.lines import damage, sound_records
 from serving.ledger.reader import damaged_line
 from serving.ledger.records import Event, Record
 from serving.ledger.shipping.parquet import DayFiles
-from serving.ledger.shipping.progress import Process, SegmentProgress, Tally, never_ended
+from serving.ledger.shipping.progress import Process, SegmentTally
 from serving.ledger.shipping.rows import (
     RowError,
     event_row,
-    open_intent,
+    open_request,
     orphan_row,
-    record_time,
 )
 from serving.warehouse import columns, layout
+from serving.warehouse.progress import SegmentProgress, nothing_shipped, open_requests
+from serving.warehouse.reading import read_progress
 
 RANGE_BYTES: Final = 16 * 1024 * 1024
 """A longer backlog becomes several files."""
@@ -40,8 +41,7 @@ class LedgerShipment:
         self._looked_at: dict[int, int] = {}
         self.events = 0
         """Events shipped by this object."""
-        for key in store.list(layout.shipped_folder(writer, ledger_id)):
-            progress, etag = documents.read(store, key, SegmentProgress)
+        for progress, etag in read_progress(store, layout.shipped_folder(writer, ledger_id)):
             self._progress[progress.segment] = progress
             self._etags[progress.segment] = etag
 
@@ -74,11 +74,11 @@ class LedgerShipment:
         last = self._of(process.segments[-1])
         if last.orphans is not None:
             return
-        orphans = never_ended(self._of(number) for number in process.segments)
+        orphans = open_requests(self._of(number) for number in process.segments)
         with DayFiles(columns.ORPHANS) as files:
-            for intent in orphans:
-                files.add(*orphan_row(intent, self._writer))
-            self._put("orphans", files, last.segment, 0, last.bytes)
+            for request in orphans:
+                files.add(*orphan_row(request, self._writer))
+            self._put(layout.ORPHANS, files, last.segment, 0, last.bytes)
         self._save(last.model_copy(update={"orphans": len(orphans)}))
 
     def _ship_open(self, stream: BinaryIO, path: Path, number: int, size: int) -> str | None:
@@ -99,7 +99,7 @@ class LedgerShipment:
     def _ship_range(self, stream: BinaryIO, number: int, size: int) -> tuple[bool, str | None]:
         """Ship one range; whether there was one, and why it ends at an unfit record, if it does."""
         before = self._of(number)
-        tally, reason = Tally(before), None
+        tally, reason = SegmentTally(before), None
         with DayFiles(columns.EVENTS) as files:
             for end, record in sound_records(stream, before.bytes, size):
                 try:
@@ -112,27 +112,28 @@ class LedgerShipment:
             after = tally.progress()
             if after.bytes == before.bytes:
                 return False, reason
-            self._put("events", files, number, before.bytes, after.bytes)
+            self._put(layout.EVENTS, files, number, before.bytes, after.bytes)
         self._save(after)
         self.events += tally.events
         return True, reason
 
-    def _take(self, record: Record, end: int, tally: Tally, files: DayFiles) -> None:
+    def _take(self, record: Record, end: int, tally: SegmentTally, files: DayFiles) -> None:
         if isinstance(record, Event):
             files.add(*event_row(record, self._writer))
-            tally.ended(record.request_id, end=end, at=record_time(record))
+            tally.ended(record.request_id, end=end)
         else:
-            tally.admitted(open_intent(record), end=end, at=record_time(record))
+            tally.admitted(open_request(record), end=end)
 
-    def _put(self, kind: str, files: DayFiles, segment: int, begin: int, end: int) -> None:
+    def _put(self, prefix: str, files: DayFiles, segment: int, begin: int, end: int) -> None:
         name = layout.range_name(self._writer, self._ledger_id, segment, begin, end)
         for day, path in files.parquet():
+            key = layout.day_folder(prefix, day) + name
             # An object of this name holds these rows: a shipper put it there and then crashed.
             with contextlib.suppress(PreconditionFailedError):
-                self._store.put_file(layout.day_folder(kind, day) + name, path, if_none_match=True)
+                self._store.put_file(key, path, if_none_match=True)
 
     def _of(self, number: int) -> SegmentProgress:
-        none_yet = SegmentProgress(writer=self._writer, ledger_id=self._ledger_id, segment=number)
+        none_yet = nothing_shipped(self._writer, self._ledger_id, number)
         return self._progress.get(number, none_yet)
 
     def _save(self, progress: SegmentProgress) -> None:

@@ -21,7 +21,7 @@ from serving.ledger.folder import (
 from serving.ledger.shipping.config import ShipperConfig
 from serving.ledger.shipping.progress import processes
 from serving.ledger.shipping.ship import LedgerShipment
-from serving.warehouse import layout
+from serving.warehouse import layout, reading
 from serving.warehouse.writers import WriterState, taken_over
 
 _log: Final = logging.getLogger(__name__)
@@ -88,12 +88,8 @@ class Shipper:
         shipped = held.shipment.events - before
         state = held.state.model_copy(
             update={
-                "segment": max(progress, default=None),
-                "segments": len(progress),
-                "bytes": sum(segment.bytes for segment in progress.values()),
                 "orphans": sum(segment.orphans or 0 for segment in progress.values()),
                 "last_shipped": now if shipped else held.state.last_shipped,
-                "oldest_unshipped": _oldest(held.shipment, problems),
                 "shipped_until": held.state.shipped_until if problems else now,
                 "finished": last and not written and not problems,
                 "damaged": tuple(problems.values()),
@@ -176,18 +172,6 @@ class Shipper:
 
 def _stored(store: ObjectStore, writer: str) -> tuple[WriterState | None, str | None]:
     try:
-        return documents.read(store, layout.writer_key(writer), WriterState)
+        return reading.read(store, layout.writer_key(writer), WriterState)
     except NotFoundError:
         return None, None
-
-
-def _oldest(shipment: LedgerShipment, problems: dict[int, str]) -> datetime | None:
-    """End of the newest record before the oldest damage."""
-    if not problems:
-        return None
-    times = (
-        segment.last_record
-        for number, segment in shipment.progress.items()
-        if number <= min(problems) and segment.last_record is not None
-    )
-    return max(times, default=None)
