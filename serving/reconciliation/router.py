@@ -15,8 +15,5 @@ def parse_router(text: str) -> Counters:
     return Counters(
         # The registry of the router holds no process metrics; its counters are made at its start.
         started=found.moment("router_traces_dropped_created"),
-        counters={
-            "traces_dropped": found.counter("router_traces_dropped"),
-            "retries": found.counter("router_retries"),
-        },
+        counters={"traces_dropped": found.counter("router_traces_dropped")},
     )

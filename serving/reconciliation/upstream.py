@@ -19,19 +19,16 @@ them (`pod_restart`, `not_sampled`), may have been counted wholly, partly or not
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Literal
 
 from serving.reconciliation.amounts import NOTHING, Amounts
 from serving.reconciliation.coverage import WindowCause
 from serving.reconciliation.differences import Bound
+from serving.router.bounds import MAX_ATTEMPTS
 
 Outcome = Literal[
     "answered", "cut_off", "failed", "refused", "unmeasured", "wasted", "wasted_unmeasured"
 ]
-OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
-
-MAX_ATTEMPTS: Final = 2
-"""How often the router sends one request (`serving.router.upstream`)."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +106,7 @@ def expect(tallies: Iterable[Tally], rules: CounterRules) -> Expectation:
     return Expectation(ledger, tuple(bounds))
 
 
-def unended(requests: int, cause: Literal["orphan", "in_flight"], rules: CounterRules) -> Bound:
+def open_bound(requests: int, cause: Literal["orphan", "in_flight"], rules: CounterRules) -> Bound:
     """Bound of requests that were admitted and of whose end nothing is known."""
     return Bound(cause, NOTHING, rules.work(MAX_ATTEMPTS * requests))
 

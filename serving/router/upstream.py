@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import aiohttp
 
+from serving.router.bounds import MAX_ATTEMPTS
 from serving.router.errors import Refusal, RefusedError
 
 
@@ -29,7 +30,7 @@ class Upstream:
         tenant or steers a gateway is for the model server to see.
 
         Raises:
-            RefusedError: 502 after the second connection error.
+            RefusedError: 502 after the last connection error.
         """
         headers = {
             "Content-Type": "application/json",
@@ -37,7 +38,7 @@ class Upstream:
             "Accept-Encoding": "identity",
             "X-Request-Id": request_id,
         }
-        for attempt in (1, 2):
+        for attempt in range(1, MAX_ATTEMPTS + 1):
             on_attempt(attempt)
             try:
                 return await self._session.post(
@@ -45,7 +46,7 @@ class Upstream:
                 )
             except aiohttp.ClientConnectionError as error:
                 failure = error
-            await asyncio.sleep(0.05 if attempt == 1 else 0)
+            await asyncio.sleep(0.05 if attempt < MAX_ATTEMPTS else 0)
         raise RefusedError(
             Refusal(
                 502,
