@@ -15,9 +15,10 @@ from typing import Any, Final
 import requests
 
 from serving.reconciliation.amounts import Amounts
+from serving.reconciliation.answers import ask
 from serving.reconciliation.config import LangfuseTraces
 from serving.reconciliation.errors import ReconciliationError
-from serving.tracing.trace import SPAN_NAME
+from serving.tracing.trace import SPAN_NAME, customer_tag
 
 _TIMEOUT_S: Final = 60
 _ROW_LIMIT: Final = 1000
@@ -64,18 +65,12 @@ class Langfuse:
             "config": {"row_limit": _ROW_LIMIT},
         }
         url = f"{self._config.url}/api/public/v2/metrics"
-        try:
-            response = self._session.get(
-                url, params={"query": json.dumps(query)}, timeout=_TIMEOUT_S
-            )
-            response.raise_for_status()
-            return _amounts(response.json())
-        except requests.RequestException as error:
-            raise ReconciliationError(f"{url}: {error}") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise ReconciliationError(
-                f"{url}: not an answer as Langfuse 4 documents it: {type(error).__name__}: {error}"
-            ) from error
+        return ask(
+            lambda: self._session.get(url, params={"query": json.dumps(query)}, timeout=_TIMEOUT_S),
+            _amounts,
+            url=url,
+            expected="Langfuse 4",
+        )
 
     def _filters(self, customer: str | None) -> Iterable[dict[str, Any]]:
         equal = {
@@ -89,7 +84,7 @@ class Langfuse:
             yield {
                 "column": "tags",
                 "operator": "any of",
-                "value": [f"customer:{customer}"],
+                "value": [customer_tag(customer)],
                 "type": "arrayOptions",
             }
 

@@ -6,21 +6,24 @@ are whole milliseconds there, both ends included.
 """
 
 import datetime as dt
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import requests
 
 from serving.reconciliation.amounts import Amounts
+from serving.reconciliation.answers import ask
 from serving.reconciliation.config import MlflowTraces
 from serving.reconciliation.errors import ReconciliationError
-from serving.tracing.trace import SPAN_NAME
+from serving.tracing.trace import SPAN_NAME, label
 
 _TIMEOUT_S: Final = 60
 _METRICS: Final = (("trace_count", "COUNT"), ("input_tokens", "SUM"), ("output_tokens", "SUM"))
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MILLISECOND: Final = dt.timedelta(milliseconds=1)
 _QUOTES: Final = frozenset("'\"`\\")
+_Read = TypeVar("_Read")
 
 
 class Mlflow:
@@ -37,7 +40,8 @@ class Mlflow:
         """Requests that began in an interval, by customer; None: of nobody.
 
         Raises:
-            ReconciliationError: MLflow does not answer, or has no such experiment.
+            ReconciliationError: MLflow does not answer, or not as documented, or has no such
+                experiment.
         """
         experiment = self._experiment()
         times = {
@@ -55,7 +59,7 @@ class Mlflow:
     def _amounts(self, experiment: str, times: dict[str, int], customer: str | None) -> Amounts:
         filters = [_filter("mlflow.traceName", SPAN_NAME)]
         if customer is not None:
-            filters.append(_filter("customer", customer))
+            filters.append(_filter("customer", label(customer)))
         values = []
         for name, how in _METRICS:
             body = {
@@ -66,26 +70,35 @@ class Mlflow:
                 "filters": filters,
                 **times,
             }
-            points = self._call("POST", "/api/3.0/mlflow/traces/metrics", json=body)
-            values.append(sum(round(p["values"][how]) for p in points.get("data_points", [])))
+            values.append(
+                self._call(
+                    "POST", "/api/3.0/mlflow/traces/metrics", partial(_total, how=how), json=body
+                )
+            )
         return Amounts(*values)
 
     def _experiment(self) -> str:
         name = self._config.experiment
-        found = self._call(
-            "GET", "/api/2.0/mlflow/experiments/get-by-name", params={"experiment_name": name}
+        return self._call(
+            "GET",
+            "/api/2.0/mlflow/experiments/get-by-name",
+            lambda body: str(body["experiment"]["experiment_id"]),
+            params={"experiment_name": name},
         )
-        return str(found["experiment"]["experiment_id"])
 
-    def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+    def _call(self, method: str, path: str, read: Callable[[Any], _Read], **options: Any) -> _Read:
         url = self._config.url + path
-        try:
-            response = self._session.request(method, url, timeout=_TIMEOUT_S, **options)
-            response.raise_for_status()
-            body: dict[str, Any] = response.json()
-        except requests.RequestException as error:
-            raise ReconciliationError(f"{url}: {error}") from error
-        return body
+        return ask(
+            lambda: self._session.request(method, url, timeout=_TIMEOUT_S, **options),
+            read,
+            url=url,
+            expected="MLflow 3.17",
+        )
+
+
+def _total(body: dict[str, Any], *, how: str) -> int:
+    """Without dimensions there is one point, or none where nothing matches."""
+    return sum(round(point["values"][how]) for point in body.get("data_points", []))
 
 
 def _filter(tag: str, value: str) -> str:

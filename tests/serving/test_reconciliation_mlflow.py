@@ -6,16 +6,18 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from aiohttp import web
 from test_tracing import mlflow_url, running_tracer
 from traces import LABELS
 from traces import trace as sent
+from world import serving
 
 from serving.reconciliation.amounts import Amounts
 from serving.reconciliation.config import MlflowTraces
 from serving.reconciliation.errors import ReconciliationError
 from serving.reconciliation.mlflow import Mlflow
 from serving.tracing.config import MlflowTarget, TracingConfig
-from serving.tracing.trace import InferenceTrace
+from serving.tracing.trace import InferenceTrace, common_attributes
 
 __all__ = ["mlflow_url"]
 
@@ -79,6 +81,54 @@ async def test_a_name_that_could_change_the_question_is_refused() -> None:
     client._experiment = lambda: "1"  # type: ignore[method-assign]
     with pytest.raises(ReconciliationError, match="with quotes or backslashes"):
         client.traced(["x' OR trace.tag.customer = 'y"], STARTED, STARTED)
+
+
+class OtherMlflow:
+    """Answers 200 to everything, and not as MLflow does."""
+
+    def __init__(self, *bodies: Any) -> None:
+        self.bodies = list(bodies)
+        self.asked: list[Any] = []
+
+    def application(self) -> web.Application:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        return app
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        self.asked.append(await request.json() if request.can_read_body else None)
+        return web.json_response(self.bodies.pop(0) if len(self.bodies) > 1 else self.bodies[0])
+
+
+EXPERIMENT = {"experiment": {"experiment_id": "1"}}
+
+
+@pytest.mark.parametrize(
+    "bodies",
+    [
+        ({},),
+        ([],),
+        (EXPERIMENT, {"data_points": [{"values": {}}]}),
+        (EXPERIMENT, {"data_points": ["maintenance"]}),
+        (EXPERIMENT, []),
+    ],
+)
+async def test_an_answer_of_something_else_is_a_clear_error(bodies: tuple[Any, ...]) -> None:
+    async with serving(OtherMlflow(*bodies).application()) as url:
+        client = Mlflow(MlflowTraces(url=url))
+        with pytest.raises(ReconciliationError, match=r"not an answer as MLflow \S+ documents it"):
+            await asyncio.to_thread(client.traced, ["customer-bank-A"], STARTED, STARTED)
+
+
+async def test_a_customer_whose_name_is_not_ascii_is_asked_for_as_its_traces_are_tagged() -> None:
+    other = OtherMlflow(EXPERIMENT, {"data_points": []})
+    async with serving(other.application()) as url:
+        client = Mlflow(MlflowTraces(url=url))
+        await asyncio.to_thread(client.traced, ["Müller"], STARTED, STARTED)
+    labels = replace(LABELS, customer="Müller")
+    tags = common_attributes(sent(1, labels), "off", "test", mlflow=True)
+    expected = f"trace.tag.`customer` = '{tags['mlflow.traceTag.customer']}'"
+    assert expected in other.asked[1]["filters"]
 
 
 async def test_an_mlflow_that_is_away_is_named() -> None:
