@@ -112,6 +112,10 @@ class ReconciliationConfig(Document):
     """By how much clocks of two machines may differ, a server's delay in counting included."""
     trace_delay_s: float = Field(default=600, ge=0)
     """How long a trace may take to arrive."""
+    trace_retry_for_s: float = Field(default=300, ge=0)
+    """As the routers' `tracing.retry_for_s`."""
+    trace_timeout_s: float = Field(default=10, gt=0)
+    """As the routers' `tracing.timeout_s`."""
 
     @property
     def counted(self) -> tuple[CounterSource, ...]:

@@ -23,18 +23,18 @@ from serving.reconciliation.coverage import Coverage, Reading, Window, cover
 from serving.reconciliation.differences import Bound, compare
 from serving.reconciliation.errors import ReconciliationError
 from serving.reconciliation.langfuse import Langfuse
-from serving.reconciliation.ledger import LedgerView
+from serving.reconciliation.ledger import LedgerView, ledger_view
 from serving.reconciliation.mlflow import Mlflow
 from serving.reconciliation.report import Comparison, Report
 from serving.reconciliation.samples import Sample, read_samples, readings, sampled
-from serving.reconciliation.shipping import OpenRequest, read_shipping
+from serving.reconciliation.shipping import read_shipping
 from serving.reconciliation.traces import TraceMoments, compare_traces
-from serving.reconciliation.upstream import CounterRules, choices, expect, unended
+from serving.reconciliation.upstream import CounterRules, choices, expect, open_bound
 from serving.router.body import MAX_CHOICES
+from serving.warehouse.files import open_warehouse
+from serving.warehouse.progress import OpenRequest
 
 _TRACE_EDGE: Final = dt.timedelta(milliseconds=100)
-# A trace waits half a second for others, and its sending may take ten (`serving.tracing.tracer`).
-_TRACE_UNSENT: Final = dt.timedelta(seconds=15)
 
 
 def reconcile(
@@ -82,12 +82,13 @@ class _Reconciliation:
         longest = dt.timedelta(seconds=self._config.request_timeout_s)
         first = min([self._began, *(coverage.began for _, coverage in covered)])
         last = max([self._ended, *(coverage.ended for _, coverage in covered)])
-        with LedgerView(self._store, first - longest, last + self._margin) as ledger:
-            going_on = ledger.going_on(shipping.open)
+        warehouse = open_warehouse(self._config.warehouse_uri)
+        with ledger_view(warehouse, first - longest, last + self._margin) as ledger:
+            still_open = ledger.still_open(shipping.open)
             comparisons = [
-                self._counters(source, coverage, ledger, going_on) for source, coverage in covered
+                self._counters(source, coverage, ledger, still_open) for source, coverage in covered
             ]
-            comparisons += self._traces(ledger, going_on)
+            comparisons += self._traces(ledger, still_open)
         return Report(self._began, self._ended, comparisons, self._notes)
 
     def _needed(self, covered: list[tuple[CounterSource, Coverage]]) -> dt.datetime:
@@ -130,18 +131,18 @@ class _Reconciliation:
         source: CounterSource,
         coverage: Coverage,
         ledger: LedgerView,
-        going_on: Sequence[OpenRequest],
+        still_open: Sequence[OpenRequest],
     ) -> Comparison:
         rules = self._rules(source, coverage)
         expected = expect(ledger.tallies(source.pools, coverage), rules)
         until = coverage.ended + self._margin
         open_here = sum(
-            request.pool in source.pools and request.admitted <= until for request in going_on
+            request.pool in source.pools and request.admitted <= until for request in still_open
         )
         bounds = [
             *expected.bounds,
-            unended(ledger.orphans(source.pools, until), "orphan", rules),
-            unended(open_here, "in_flight", rules),
+            open_bound(ledger.orphans(source.pools, until), "orphan", rules),
+            open_bound(open_here, "in_flight", rules),
         ]
         if isinstance(source, VllmSource):
             bounds.append(choices(coverage.increment("further_answers"), rules))
@@ -181,7 +182,7 @@ class _Reconciliation:
     def _readings(self, source: str, began: dt.datetime, ended: dt.datetime) -> list[Reading]:
         return readings(read_samples(self._store, source, began, ended))
 
-    def _traces(self, ledger: LedgerView, going_on: Sequence[OpenRequest]) -> list[Comparison]:
+    def _traces(self, ledger: LedgerView, still_open: Sequence[OpenRequest]) -> list[Comparison]:
         config = self._config.traces
         if config is None:
             return []
@@ -192,7 +193,7 @@ class _Reconciliation:
             self._began, self._ended, self._now - delay, _TRACE_EDGE, router_ends=ends
         )
         tallies = ledger.customers(moments)
-        in_flight = self._in_flight(going_on)
+        in_flight = self._in_flight(still_open)
         names = {tally.customer for tally in tallies} | in_flight.keys()
         traced = client.traced(sorted(names), self._began, self._ended)
         nobody = traced.pop(None)
@@ -232,18 +233,27 @@ class _Reconciliation:
                 continue
             dropped += coverage.increment("traces_dropped")
             windows += [
-                replace(window, began=window.began - _TRACE_UNSENT)
+                replace(window, began=window.began - self._unsent())
                 for window in coverage.windows
                 if window.cause == "pod_restart"
             ]
         return dropped, tuple(windows)
 
-    def _in_flight(self, going_on: Sequence[OpenRequest]) -> dict[str, Amounts]:
+    def _unsent(self) -> dt.timedelta:
+        """How long a router may hold a trace after its request has ended.
+
+        As long as the batch before it is sent again, and then as long itself. A backlog of several
+        batches may be older.
+        """
+        longest_s = self._config.trace_retry_for_s + self._config.trace_timeout_s
+        return dt.timedelta(seconds=2 * longest_s)
+
+    def _in_flight(self, still_open: Sequence[OpenRequest]) -> dict[str, Amounts]:
         """The most that requests without a known end can be, by customer."""
         model_len = max((source.max_model_len for source in self._config.counted), default=0)
         rules = CounterRules(model_len=model_len, choices=MAX_CHOICES)
         found: defaultdict[str, Amounts] = defaultdict(lambda: NOTHING)
-        for request in going_on:
+        for request in still_open:
             if self._began <= request.admitted < self._ended:
                 found[request.customer] += rules.work(1)
         return dict(found)

@@ -18,10 +18,11 @@ from serving.reconciliation.config import LangfuseTraces
 from serving.reconciliation.errors import ReconciliationError
 from serving.reconciliation.langfuse import Langfuse
 from serving.reconciliation.report import Report
+from serving.tracing.trace import customer_tag
 from tests.reconciliation.warehouse import NOON, Server, Warehouse, at, shares
 
 KEYS = "pk-lf-1:sk-lf-2"
-ROUTER_COUNTERS = {"traces_dropped": 40, "retries": 0}
+ROUTER_COUNTERS = {"traces_dropped": 40}
 
 
 @dataclass
@@ -38,7 +39,7 @@ class StandInLangfuse:
     """Answer with this instead."""
 
     def add(self, began: float, customer: str | None, prompt: int = 10, answer: int = 5) -> None:
-        tags = [f"customer:{customer}", "lora:bank-ledger-v1.0"] if customer else []
+        tags = [customer_tag(customer), "lora:bank-ledger-v1.0"] if customer else []
         self.observations.append(
             {
                 "type": "GENERATION",
@@ -198,6 +199,16 @@ def test_each_customer_is_asked_for_by_its_tag(scene: Scene) -> None:
     }
 
 
+def test_a_customer_whose_name_is_not_ascii_is_asked_for_as_its_traces_are_tagged(
+    scene: Scene,
+) -> None:
+    scene.request(100, "Müller & Söhne")
+    scene.sample(300)
+    report = scene.report()
+    assert of(report, "Müller & Söhne") == {}
+    assert of(report, "") == {}
+
+
 def test_dropped_traces_are_as_many_as_the_routers_counted(scene: Scene) -> None:
     for number in range(3):
         scene.request(100 + number, "customer-bank-A", traced=False)
@@ -243,6 +254,8 @@ def test_a_trace_of_nobody_is_unknown(scene: Scene) -> None:
 
 
 def test_a_router_that_ended_took_its_last_traces_along(scene: Scene) -> None:
+    # Requests before that are too early for this.
+    scene.warehouse.options["trace_retry_for_s"] = 0
     scene.sample(60)
     for number in range(4):
         scene.request(80 + number, "customer-bank-A", traced=False)
@@ -251,6 +264,17 @@ def test_a_router_that_ended_took_its_last_traces_along(scene: Scene) -> None:
     scene.request(150, "customer-bank-A", traced=False)
     scene.sample(300)
     assert of(scene.report(), "customer-bank-A") == {"router_restart": -4, "unknown": -1}
+
+
+def test_traces_that_no_receiver_took_are_lost_with_their_router(scene: Scene) -> None:
+    # A batch is sent again for five minutes, and the next one waits behind it.
+    scene.request(100, "customer-bank-A", traced=False)
+    scene.sample(299)
+    scene.router.restart(at(300))
+    scene.sample(310)
+    assert of(scene.report(), "customer-bank-A") == {"router_restart": -1}
+    scene.warehouse.options["trace_retry_for_s"] = 60
+    assert of(scene.report(), "customer-bank-A") == {"unknown": -1}
 
 
 def test_a_trace_may_be_on_its_way_for_the_configured_time(scene: Scene) -> None:
@@ -274,8 +298,7 @@ def test_an_admission_at_the_boundary_may_be_on_either_side(scene: Scene) -> Non
 
 
 def test_a_request_may_have_ended_since_the_ledger_was_shipped(scene: Scene) -> None:
-    request = {"request_id": "0" * 32, "customer": "customer-bank-A", "pool": "slm"}
-    scene.warehouse.open.append({**request, "admitted": at(310)})
+    scene.warehouse.leave_open(310)
     scene.langfuse.add(310, "customer-bank-A")
     scene.sample(300)
     report = scene.report()
@@ -319,6 +342,11 @@ def test_keys_come_from_the_environment_without_a_file(
             {"LANGFUSE_PUBLIC_KEY": "pk-lf-1", "LANGFUSE_SECRET_KEY": "sk-lf-2"},
             {"data": [{"count_count": "1"}, {"count_count": "2"}]},
             "2 rows where one was asked for",
+        ),
+        (
+            {"LANGFUSE_PUBLIC_KEY": "pk-lf-1", "LANGFUSE_SECRET_KEY": "sk-lf-2"},
+            {"data": ["maintenance"]},
+            "not an answer as Langfuse 4 documents it",
         ),
     ],
 )

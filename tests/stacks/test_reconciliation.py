@@ -49,6 +49,9 @@ def test_the_sampler_reads_what_the_other_workloads_serve(workloads: LocalWorklo
     assert isinstance(router.tracing.target, MlflowTarget)
     assert config.traces.url == router.tracing.target.url
     assert config.traces.experiment == router.tracing.target.experiment
+    assert config.trace_retry_for_s == router.tracing.retry_for_s
+    assert config.trace_timeout_s == router.tracing.timeout_s
+    assert config.request_timeout_s == router.limits.request_timeout_s
 
 
 def test_the_server_is_started_with_the_length_that_bounds_its_requests(
