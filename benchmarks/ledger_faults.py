@@ -15,26 +15,37 @@ from serving.ledger import records
 from serving.ledger.folder import ledger_id, segment_number, segment_paths
 from serving.ledger.lines import sound_records
 from serving.ledger.shipping.config import ShipperConfig
-from serving.ledger.shipping.progress import SegmentProgress
 from serving.ledger.shipping.shipper import Shipper
 from serving.warehouse import layout
+from serving.warehouse.progress import SegmentProgress
 
 # The smallest block that ext4 has: what a power cut leaves unwritten is whole blocks.
 _BLOCK: Final = 1024
 
 
-class FatalStore:
-    """An object store that kills its own process, by SIGKILL, at one of its writes."""
+@dataclass(frozen=True)
+class Death:
+    """When a process dies."""
 
-    def __init__(self, store: ObjectStore, step: int, *, after: bool) -> None:
+    step: int
+    """Number of the write to the store, from 1."""
+    after: bool
+    """Whether that write still takes effect."""
+
+
+class FatalStore:
+    """An object store at one of whose writes its process dies."""
+
+    def __init__(self, store: ObjectStore, death: Death, on_death: Callable[[], None]) -> None:
         """Wrap a store.
 
         Args:
             store: The store.
-            step: Number of the write, from 1.
-            after: Whether that write still takes effect.
+            death: When to die.
+            on_death: Ends the process, or raises what stands for that.
         """
-        self._store, self._left, self._after = store, step, after
+        self._store, self._left, self._after = store, death.step, death.after
+        self._on_death = on_death
 
     def get(self, key: str) -> StoredObject:
         """As the store does."""
@@ -63,32 +74,26 @@ class FatalStore:
     def _write(self, write: Callable[[], str]) -> str:
         self._left -= 1
         if self._left == 0 and not self._after:
-            os.kill(os.getpid(), signal.SIGKILL)
+            self._on_death()
         try:
             return write()
         finally:
             # Also when the object was there already.
             if self._left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-
-@dataclass(frozen=True)
-class Death:
-    """When a shipper dies, as `FatalStore` takes it."""
-
-    step: int
-    after: bool
+                self._on_death()
 
 
 def ship_until_killed(config: ShipperConfig, death: Death, ready: Event, go: Event) -> None:
     """Ship again and again, until the given write; what a process of its own runs."""
-    shipper = Shipper(
-        config, lambda uri: FatalStore(open_store(uri), death.step, after=death.after)
-    )
+    shipper = Shipper(config, lambda uri: FatalStore(open_store(uri), death, _kill_own_process))
     ready.set()
     go.wait()
     while True:
         shipper.ship()
+
+
+def _kill_own_process() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def damage_tail(
@@ -149,7 +154,11 @@ def _shipped(ledger: Path, warehouse: Path, writer: str, segment: Path) -> int:
     identity = ledger_id(ledger) or ""
     number = segment_number(segment)
     ranges = re.compile(rf"{writer}-{identity}-{number:010d}-\d+-(\d+)\.parquet")
-    found = [match for path in warehouse.glob("events/*/*") if (match := ranges.match(path.name))]
+    found = [
+        match
+        for path in warehouse.glob(f"{layout.EVENTS}*/*")
+        if (match := ranges.match(path.name))
+    ]
     ends = [int(match[1]) for match in found]
     progress = warehouse / layout.shipped_key(writer, identity, number)
     if progress.exists():

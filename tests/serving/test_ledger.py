@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -286,7 +287,12 @@ async def test_concurrent_records_share_a_sync(
     commits: list[int] = []
     writer = LedgerWriter(tmp_path, on_commit=lambda records, _: commits.append(records))
     real = os.fdatasync
-    monkeypatch.setattr(os, "fdatasync", lambda fd: (__import__("time").sleep(0.05), real(fd))[1])
+
+    def slow(handle: int) -> None:
+        time.sleep(0.05)
+        real(handle)
+
+    monkeypatch.setattr(os, "fdatasync", slow)
     await asyncio.gather(*(writer.append(replace(EVENT, request_id=f"r{i}")) for i in range(100)))
     assert len(read_events(tmp_path).events) == 100
     await writer.close()
