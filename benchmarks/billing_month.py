@@ -12,7 +12,7 @@ import duckdb
 
 from serving.billing.gpu_time import GpuWeights, TokenWeights
 from serving.billing.prices import PriceTable
-from serving.warehouse.layout import EVENTS, PODS, day_folder, range_name
+from serving.warehouse.layout import EVENTS, PODS, day_folder, range_name, span
 
 FIRST_DAY: Final = dt.date(2026, 11, 1)
 WEIGHTS: Final = GpuWeights(
@@ -116,7 +116,7 @@ def _make_day(connection: duckdb.DuckDBPyConnection, root: Path, day: dt.date, r
     folder = root / day_folder(EVENTS, day)
     folder.mkdir(parents=True)
     for number, (begin, end) in enumerate(_files(rows)):
-        name = range_name("router", "0" * 16, number, 0, end - begin)
+        name = range_name("router", "0" * 16, number, span(0, end - begin, 0))
         values = {
             "day": day,
             "first": rows.start,

@@ -153,7 +153,7 @@ def _shipped(ledger: Path, warehouse: Path, writer: str, segment: Path) -> int:
     """End of what was shipped of a segment, by its progress and by the names of its ranges."""
     identity = ledger_id(ledger) or ""
     number = segment_number(segment)
-    ranges = re.compile(rf"{writer}-{identity}-{number:010d}-\d+-(\d+)\.parquet")
+    ranges = re.compile(rf"{writer}-{identity}-{number:010d}-\d+-(\d+)-[0-9a-f]{{8}}\.parquet")
     found = [
         match
         for path in warehouse.glob(f"{layout.EVENTS}*/*")

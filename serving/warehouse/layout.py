@@ -41,9 +41,14 @@ def day_folder(prefix: str, day: dt.date) -> str:
     return f"{prefix}day={day.isoformat()}/"
 
 
-def range_name(writer: str, ledger_id: str, segment: int, begin: int, end: int) -> str:
-    """Name of the Parquet file that holds bytes `[begin, end)` of a segment."""
-    return f"{writer}-{ledger_id}-{segment:010d}-{begin:012d}-{end:012d}.parquet"
+def span(begin: int, end: int, crc: int) -> str:
+    """Bytes `[begin, end)` of a segment, and the CRC-32 of the rows that a file holds of them."""
+    return f"{begin:012d}-{end:012d}-{crc:08x}"
+
+
+def range_name(writer: str, ledger_id: str, segment: int, span: str) -> str:
+    """Name of the Parquet file that holds a span of a segment."""
+    return f"{writer}-{ledger_id}-{segment:010d}-{span}.parquet"
 
 
 def shipped_folder(writer: str, ledger_id: str) -> str:

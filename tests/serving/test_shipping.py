@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -36,6 +37,7 @@ from serving.ledger.shipping.config import ShipperConfig
 from serving.ledger.shipping.shipper import Shipper
 from serving.warehouse import layout
 from serving.warehouse.columns import EVENTS, ORPHANS
+from serving.warehouse.missing import missing_files
 from serving.warehouse.writers import WriterState
 
 NOON = dt.datetime(2026, 11, 3, 12, tzinfo=dt.UTC)
@@ -143,8 +145,8 @@ def test_an_event_becomes_a_row(place: Place) -> None:
     assert (row["writer"], row["status"], row["error"]) == ("local-router", 200, None)
     (key,) = place.keys("events")
     begin, end = 0, len(lines(admitted, ended))
-    name = f"local-router-{state.ledger_id}-{1:010d}-{begin:012d}-{end:012d}.parquet"
-    assert key == f"events/day=2026-11-03/{name}"
+    name = f"local-router-{state.ledger_id}-{1:010d}-{begin:012d}-{end:012d}"
+    assert re.fullmatch(rf"events/day=2026-11-03/{name}-[0-9a-f]{{8}}\.parquet", key)
 
 
 @pytest.mark.parametrize(("kind", "columns"), [("events", EVENTS), ("orphans", ORPHANS)])
@@ -426,6 +428,158 @@ def test_a_volume_restored_from_a_snapshot_is_noticed(place: Place) -> None:
     assert after.damaged == ()
     assert [entry.ledger_id for entry in after.lost] == [before.ledger_id]
     assert last.request_id in place.ids()
+
+
+@pytest.mark.parametrize("new_ones", [3, 5])
+def test_a_new_segment_is_not_taken_for_an_old_one_of_its_number(
+    place: Place, new_ones: int
+) -> None:
+    """Where the old one was shipped to, a line of the new one ends as well."""
+    place.wrote(event())
+    snapshot = place.root / "snapshot"
+    shutil.copytree(place.ledger, snapshot)
+    place.wrote(event(), event(), event())
+    before = place.ship()
+    place.ledger.rename(place.root / "gone")
+    snapshot.rename(place.ledger)
+    new = [event() for _ in range(new_ones)]
+    path = place.wrote(*new)
+    found = place.ship()
+    (problem,) = found.damaged
+    assert problem.startswith(f"{path}: its first {len(lines(*new[:3]))} bytes are not those")
+    assert "remove the file ledger-id" in problem
+    assert found.shipped_until == before.shipped_until
+    (place.ledger / "ledger-id").unlink()
+    place.wrote()
+    assert place.ship().damaged == ()
+    assert {one.request_id for one in new} <= set(place.ids())
+
+
+def test_a_file_of_a_volume_s_lost_rows_does_not_stand_for_new_ones(place: Place) -> None:
+    """Its shipper was killed between a file and its progress, and the volume went back in time."""
+    segment = place.writing()
+    snapshot = place.root / "snapshot"
+    shutil.copytree(place.ledger, snapshot)
+    segment.append(lines(event()))
+    segment.close()
+    store = open_store(place.config.warehouse_uri)
+    dying = FatalStore(store, Death(step=1, after=True), crash)
+    with pytest.raises(CrashError):
+        Shipper(place.config, lambda _: dying).ship()
+    (old,) = place.ids()
+    place.ledger.rename(place.root / "gone")
+    snapshot.rename(place.ledger)
+    new = event()
+    (place.ledger / "segment-0000000001.jsonl").write_bytes(lines(new))
+    assert place.ship().damaged == ()
+    assert place.ids() == sorted([old, new.request_id])
+
+
+def test_a_segment_that_is_gone_before_it_was_shipped_is_reported(place: Place) -> None:
+    first, _, third = records = [event() for _ in range(3)]
+    segment = place.writing(max_bytes=1)
+    for record in records:
+        segment.append(lines(record))
+    segment.close()
+    path = segment_paths(place.ledger)[1]
+    path.unlink()
+    state = place.ship(last=True)
+    (problem,) = state.damaged
+    assert problem.startswith(f"{path}: it is gone and was not shipped to its end")
+    assert "put an empty file in its place and restart" in problem
+    assert (state.finished, state.shipped_until) == (False, None)
+    assert place.ids() == sorted([first.request_id, third.request_id])
+    path.touch()
+    assert place.ship(last=True).finished
+
+
+def test_a_segment_that_is_gone_with_its_end_is_reported(place: Place) -> None:
+    """It was the newest when it was shipped last, and grew."""
+    segment = place.writing(max_bytes=1000)
+    shipped = event()
+    segment.append(lines(shipped))
+    place.ship()
+    for _ in range(3):
+        segment.append(lines(event()))
+    segment.close()
+    path = segment_paths(place.ledger)[0]
+    path.unlink()
+    state = place.ship()
+    (problem,) = state.damaged
+    progress = f"shipped/local-router/{state.ledger_id}/0000000001.json"
+    assert f"put an empty file in its place, remove {progress} from the warehouse" in problem
+    path.touch()
+    (place.root / "warehouse" / progress).unlink()
+    assert place.ship().damaged == ()
+    assert shipped.request_id in place.ids()
+
+
+def test_a_segment_may_go_when_all_of_it_is_shipped(place: Place) -> None:
+    left = intent()
+    segment = place.writing(max_bytes=1)
+    for record in (left, event(), event()):
+        segment.append(lines(record))
+    shipper = Shipper(place.config)
+    shipper.ship()
+    for path in segment_paths(place.ledger)[:-1]:
+        path.unlink()
+    segment.append(lines(event()))
+    assert shipper.ship().damaged == ()
+    segment.close()
+    assert place.ship(last=True).finished
+    assert place.ids("orphans") == [left.request_id]
+
+
+def test_orphans_are_named_once_though_an_empty_segment_follows(place: Place) -> None:
+    """A process that died as it began its next segment, and the one after it."""
+    left = intent()
+    path = place.wrote(left)
+    path.with_name("segment-0000000002.jsonl").touch()
+    assert place.ship().orphans == 1
+    place.wrote(event())
+    assert place.ship().orphans == 1
+    assert place.ids("orphans") == [left.request_id]
+
+
+@pytest.mark.parametrize("kind", ["events", "orphans"])
+def test_a_file_that_is_gone_is_missing_until_its_segment_is_shipped_again(
+    place: Place, kind: str
+) -> None:
+    store = open_store(place.config.warehouse_uri)
+    left, ended = intent(), intent(NOON - dt.timedelta(days=1))
+    segment = place.writing()
+    for records in ((left, event()), (ended, event(ended)), (event(), event())):
+        segment.append(lines(*records))
+        place.ship()
+    segment.close()
+    place.ship()
+    before = place.ids(kind)
+    assert missing_files(store) == []
+    for key in place.keys(kind):
+        path = place.root / "warehouse" / key
+        path.rename(place.root / "gone")
+        (missing,) = missing_files(store)
+        assert missing.key == key
+        assert missing.progress.segment == 1
+        (place.root / "gone").rename(path)
+    path.unlink()
+    (place.root / "warehouse" / missing.progress.key).unlink()
+    place.ship()
+    assert missing_files(store) == []
+    assert set(place.ids(kind)) == set(before)
+
+
+def test_no_file_is_opened_to_find_the_missing(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.wrote(intent(), event())
+    place.ship()
+    store = open_store(place.config.warehouse_uri)
+    read: list[str] = []
+    get = store.get
+    monkeypatch.setattr(store, "get", lambda key: read.append(key) or get(key))
+    assert missing_files(store) == []
+    assert read == place.keys("shipped")
 
 
 @pytest.mark.parametrize(

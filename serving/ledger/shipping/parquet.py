@@ -3,6 +3,8 @@
 import datetime as dt
 import json
 import tempfile
+import zlib
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -29,6 +31,7 @@ class DayFiles:
         self._columns = dict(columns)
         self._stack = ExitStack()
         self._files: dict[dt.date, BinaryIO] = {}
+        self._crcs: defaultdict[dt.date, int] = defaultdict(int)
 
     def __enter__(self) -> Self:
         scratch = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="shipper-"))
@@ -48,15 +51,20 @@ class DayFiles:
         if day not in self._files:
             path = self._directory / f"{day}.json"
             self._files[day] = self._stack.enter_context(path.open("wb"))
-        self._files[day].write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
+        self._files[day].write(line)
+        self._crcs[day] = zlib.crc32(line, self._crcs[day])
 
-    def parquet(self) -> Iterator[tuple[dt.date, Path]]:
-        """Each day and its Parquet file, oldest first; a file is gone when the next one comes."""
+    def parquet(self) -> Iterator[tuple[dt.date, int, Path]]:
+        """Each day, the CRC-32 of its rows and its Parquet file, oldest first.
+
+        A file is gone when the next one comes.
+        """
         for day, rows in sorted(self._files.items()):
             rows.flush()
             target = self._directory / f"{day}.parquet"
             _convert(Path(rows.name), target, self._columns)
-            yield day, target
+            yield day, self._crcs[day], target
             target.unlink()
 
 

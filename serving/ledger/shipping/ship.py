@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import zlib
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -26,6 +27,12 @@ from serving.warehouse.reading import read_progress
 
 RANGE_BYTES: Final = 16 * 1024 * 1024
 """A longer backlog becomes several files."""
+IF_RESTORED: Final = (
+    "when the volume was restored from a snapshot, stop the router and remove the file ledger-id: "
+    "the ledger then counts as another one"
+)
+# Some lines, each with a request id that no other segment has. Stored progress depends on it.
+_TAIL_BYTES: Final = 4096
 
 
 class LedgerShipment:
@@ -50,14 +57,24 @@ class LedgerShipment:
         """Progress by segment."""
         return self._progress
 
-    def ship_segment(self, path: Path) -> str | None:
+    def ship_segment(self, path: Path, *, ended: bool) -> str | None:
         """Ship what a segment has more than was shipped before.
+
+        Args:
+            path: The segment.
+            ended: Another one follows it, so nothing is written to it any more.
 
         Returns:
             What is wrong with the segment; None for nothing. A torn tail is nothing: a crash or a
             write in progress leaves it.
         """
         number = segment_number(path)
+        problem = self._look(path, number)
+        if problem is None and ended and not self._of(number).whole:
+            self._save(self._of(number).model_copy(update={"whole": True}))
+        return problem
+
+    def _look(self, path: Path, number: int) -> str | None:
         if self._looked_at.get(number) == path.stat().st_size:
             return None
         with path.open("rb") as stream:
@@ -71,22 +88,28 @@ class LedgerShipment:
 
     def name_orphans(self, process: Process) -> None:
         """Write down the requests that a process left open. It is over and wholly shipped."""
-        last = self._of(process.segments[-1])
-        if last.orphans is not None:
+        segments = [self._of(number) for number in process.segments]
+        if any(segment.orphans is not None for segment in segments):
             return
-        orphans = open_requests(self._of(number) for number in process.segments)
+        last = segments[-1]
+        orphans = open_requests(segments)
         with DayFiles(columns.ORPHANS) as files:
             for request in orphans:
                 files.add(*orphan_row(request, self._writer))
-            self._put(layout.ORPHANS, files, last.segment, 0, last.bytes)
-        self._save(last.model_copy(update={"orphans": len(orphans)}))
+            written = self._put(layout.ORPHANS, files, last.segment, 0, last.bytes)
+        self._save(last.with_files(written).model_copy(update={"orphans": len(orphans)}))
 
     def _ship_open(self, stream: BinaryIO, path: Path, number: int, size: int) -> str | None:
-        shipped = self._of(number).bytes
-        if size < shipped:
+        shipped = self._of(number)
+        if size < shipped.bytes:
             return (
-                f"{path}: {size} bytes long, but {shipped} were shipped: the disk lost what it had "
-                "confirmed; restore the segment from a backup of the volume"
+                f"{path}: {size} bytes long, but {shipped.bytes} were shipped: the disk lost what "
+                f"it had confirmed; restore the segment from a backup of the volume; {IF_RESTORED}"
+            )
+        if _tail_crc(stream, shipped.bytes) != shipped.tail_crc:
+            return (
+                f"{path}: its first {shipped.bytes} bytes are not those that were shipped; restore "
+                f"the segment from a backup of the volume; {IF_RESTORED}"
             )
         reason = None
         moved = True
@@ -112,8 +135,9 @@ class LedgerShipment:
             after = tally.progress()
             if after.bytes == before.bytes:
                 return False, reason
-            self._put(layout.EVENTS, files, number, before.bytes, after.bytes)
-        self._save(after)
+            written = self._put(layout.EVENTS, files, number, before.bytes, after.bytes)
+        crc = _tail_crc(stream, after.bytes)
+        self._save(after.with_files(written).model_copy(update={"tail_crc": crc}))
         self.events += tally.events
         return True, reason
 
@@ -124,22 +148,33 @@ class LedgerShipment:
         else:
             tally.admitted(open_request(record), end=end)
 
-    def _put(self, prefix: str, files: DayFiles, segment: int, begin: int, end: int) -> None:
-        name = layout.range_name(self._writer, self._ledger_id, segment, begin, end)
-        for day, path in files.parquet():
-            key = layout.day_folder(prefix, day) + name
+    def _put(
+        self, prefix: str, files: DayFiles, segment: int, begin: int, end: int
+    ) -> dict[str, str]:
+        """Write each day's file; returns their spans by folder."""
+        written = {}
+        for day, crc, path in files.parquet():
+            folder, span = layout.day_folder(prefix, day), layout.span(begin, end, crc)
+            key = folder + layout.range_name(self._writer, self._ledger_id, segment, span)
             # An object of this name holds these rows: a shipper put it there and then crashed.
             with contextlib.suppress(PreconditionFailedError):
                 self._store.put_file(key, path, if_none_match=True)
+            written[folder] = span
+        return written
 
     def _of(self, number: int) -> SegmentProgress:
         none_yet = nothing_shipped(self._writer, self._ledger_id, number)
         return self._progress.get(number, none_yet)
 
     def _save(self, progress: SegmentProgress) -> None:
-        key = layout.shipped_key(self._writer, self._ledger_id, progress.segment)
         etag = self._etags.get(progress.segment)
         self._etags[progress.segment] = self._store.put(
-            key, documents.encode(progress), if_match=etag, if_none_match=etag is None
+            progress.key, documents.encode(progress), if_match=etag, if_none_match=etag is None
         )
         self._progress[progress.segment] = progress
+
+
+def _tail_crc(stream: BinaryIO, end: int) -> int:
+    length = min(end, _TAIL_BYTES)
+    stream.seek(end - length)
+    return zlib.crc32(stream.read(length))

@@ -20,8 +20,9 @@ from serving.ledger.folder import (
 )
 from serving.ledger.shipping.config import ShipperConfig
 from serving.ledger.shipping.progress import processes
-from serving.ledger.shipping.ship import LedgerShipment
+from serving.ledger.shipping.ship import IF_RESTORED, LedgerShipment
 from serving.warehouse import layout, reading
+from serving.warehouse.progress import SegmentProgress
 from serving.warehouse.writers import WriterState, taken_over
 
 _log: Final = logging.getLogger(__name__)
@@ -101,21 +102,28 @@ class Shipper:
 
     def _ship_segments(self, shipment: LedgerShipment) -> dict[int, str]:
         """Ship each segment; returns what is wrong, by segment."""
-        problems = {}
-        newest = 0
-        for path in segment_paths(self._config.ledger_dir):
-            newest = segment_number(path)
-            problem = shipment.ship_segment(path)
-            if problem is not None:
-                problems[newest] = problem
-        gone = (number for number in shipment.progress if number > newest)
-        return problems | {number: self._gone(number) for number in gone}
+        paths = {segment_number(path): path for path in segment_paths(self._config.ledger_dir)}
+        newest = max(paths, default=0)
+        problems = {
+            number: shipment.ship_segment(path, ended=number < newest)
+            for number, path in paths.items()
+        }
+        # Names count up from 1, so a gap is a segment that was there.
+        for number in (shipment.progress.keys() | set(range(1, newest))) - paths.keys():
+            problems[number] = self._gone(number, newest, shipment.progress.get(number))
+        return {number: said for number, said in sorted(problems.items()) if said is not None}
 
-    def _gone(self, number: int) -> str:
+    def _gone(self, number: int, newest: int, shipped: SegmentProgress | None) -> str | None:
         path = segment_path(self._config.ledger_dir, number)
+        if number > newest:
+            return f"{path}: it was shipped and is gone; {IF_RESTORED}"
+        if shipped is not None and shipped.whole:
+            return None
+        progress = "" if shipped is None else f", remove {shipped.key} from the warehouse"
         return (
-            f"{path}: it was shipped and is gone; when the volume was restored from a snapshot, "
-            "stop the router and remove the file ledger-id: the ledger then counts as another one"
+            f"{path}: it is gone and was not shipped to its end; restore it from a backup of the "
+            f"volume, or, when it is lost for good, put an empty file in its place{progress} and "
+            "restart the shipper: what was not shipped of it is then not billed"
         )
 
     def _name_orphans(
