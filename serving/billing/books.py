@@ -20,6 +20,7 @@ from serving.billing.writers import refuse_behind
 
 GRACE: Final = dt.timedelta(days=1)
 """Time after a month's end in which requests of its last day end and are shipped."""
+_NOT_READ: Final = frozenset({"missing-file", "unreadable-file"})
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ class Books:
 
         Raises:
             BillingError: The month is closed, not over, or not the next to close; a ledger may
-                hold more of it; a file cannot be read; or its statement cannot be made.
+                hold more of it; a file is missing or cannot be read; or its statement cannot be
+                made.
         """
         chain = closed_months.read_chain(self.store)
         _refuse_early(month, self.now, grace)
@@ -201,7 +203,9 @@ def _refuse_out_of_order(store: ObjectStore, month: str, chain: Sequence[ClosedM
 
 
 def _refuse_unreadable(found: Iterable[Attention], month: str) -> None:
-    files = [each for each in found if each.kind == "unreadable-file"]
+    files = [each for each in found if each.kind in _NOT_READ]
     if files:
         named = "; ".join(f"{each.where}: {each.detail}" for each in files)
-        raise BillingError(f"{month} cannot be closed: a file cannot be read: {named}")
+        raise BillingError(
+            f"{month} cannot be closed: a file is missing or cannot be read: {named}"
+        )

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from registry.errors import RegistryError
 from registry.store import ObjectStore
 from serving.billing import months
 from serving.billing.charges import MonthInputs
@@ -16,6 +17,7 @@ from serving.billing.statement import Line
 from serving.billing.usage import Attention, DayPart, Orphan, RunRow, UsageRow
 from serving.billing.writers import Behind, attention, behind, read_writers
 from serving.warehouse import layout
+from serving.warehouse.missing import MissingFile, missing_files
 from serving.warehouse.writers import WriterState
 
 _REQUESTS: Final = (layout.EVENTS, layout.ORPHANS)
@@ -119,7 +121,7 @@ def gather(
         late_orphans=late.orphans,
         runs=_runs(store, scope),
         credits=_credits(store, scope),
-        attention=(*late.attention, *attention(found, accepted, writers)),
+        attention=(*late.attention, *attention(found, accepted, writers), *_missing(store, month)),
         previous=chain[-1].digest if chain else None,
     )
     return OpenMonth(inputs, late.parts, found)
@@ -130,7 +132,7 @@ def months_with_usage(store: ObjectStore, before: str) -> list[str]:
     found = {
         months.month_of(day)
         for folder in (*_REQUESTS, layout.PODS)
-        for day in _days_in(store, folder)
+        for day in days_in(store, folder)
     }
     found |= {months.month_of(run.day) for run in read_runs(store)}
     return sorted(month for month in found if month < before)
@@ -158,7 +160,7 @@ def _late(store: ObjectStore, parts: DayParts, chain: Sequence[ClosedMonth]) -> 
     earlier = {
         day
         for folder in _REQUESTS
-        for day in _days_in(store, folder)
+        for day in days_in(store, folder)
         if months.month_of(day) < chain[0].month
     }
     late = [_late_day(parts, day, billed.get(day)) for day in sorted(earlier | billed.keys())]
@@ -186,6 +188,29 @@ def _late_day(parts: DayParts, day: dt.date, digest: str | None) -> _Late:
     )
 
 
+def _missing(store: ObjectStore, month: str) -> list[Attention]:
+    """Name the files that are gone of a month and of those before it, whose late use it bills."""
+    try:
+        found = missing_files(store)
+    except RegistryError as error:
+        raise BillingError(f"shipping: {error}") from error
+    return [
+        Attention("missing-file", file.key, _advice(file))
+        for file in found
+        if months.month_of(_day_of(file.key)) <= month
+    ]
+
+
+def _advice(file: MissingFile) -> str:
+    shipped = file.progress
+    return (
+        "was shipped and is gone, its requests are not billed: put it back from a backup of the "
+        f"warehouse; or remove {shipped.key} and restart the shipper of {shipped.writer}: while "
+        f"segment {shipped.segment} is on its volume, it is shipped again; or, when both are lost, "
+        f"take the file out of {shipped.key}"
+    )
+
+
 def _runs(store: ObjectStore, scope: _Scope) -> tuple[RunRow, ...]:
     billed = {
         (line.domain, line.reference)
@@ -209,7 +234,7 @@ def _credits(store: ObjectStore, scope: _Scope) -> tuple[Credit, ...]:
     )
 
 
-def _days_in(store: ObjectStore, folder: str) -> set[dt.date]:
+def days_in(store: ObjectStore, folder: str) -> set[dt.date]:
     return {_day_of(key) for key in store.list(folder)}
 
 

@@ -8,11 +8,11 @@ from typing import Final
 
 import duckdb
 
-from serving.billing.day_events import create_view
 from serving.billing.errors import BillingError
 from serving.billing.usage import Counts, UsageRow
 from serving.warehouse import columns
 from serving.warehouse.duck import session
+from serving.warehouse.events import create_view
 from serving.warehouse.files import Warehouse
 from serving.warehouse.layout import part_events_key
 

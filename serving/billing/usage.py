@@ -15,6 +15,7 @@ AttentionKind = Literal[
     "incomplete-record",
     "invalid-tokens",
     "lost-volume",
+    "missing-file",
     "unknown-customer",
     "unknown-pod",
     "unreadable-file",
@@ -29,6 +30,7 @@ AttentionKind = Literal[
 - `incomplete-record`: a request without the fields that every request has.
 - `invalid-tokens`: a token count that cannot be.
 - `lost-volume`: what a ledger held that its writer came back without.
+- `missing-file`: a file that was shipped and is gone; it keeps a month from being closed.
 - `unknown-customer`: the price table lists customers, and not this one.
 - `unknown-pod`: GPU time of a pod that no report has; the tokens of its answers are billed.
 - `unreadable-file`: a file of the warehouse; it keeps a month from being closed.

@@ -19,6 +19,7 @@ from serving.billing.credits import order_credit
 from serving.billing.gpu_time import UNCALIBRATED, GpuWeights
 from serving.billing.open_month import days_in
 from serving.pod_reports.no_gpus import report_no_gpus
+from serving.warehouse import layout
 from stacks.cli.project import Project
 from stacks.config.load import ConfigError
 from stacks.local_workloads import ADAPTER_POOL, engine_pod
@@ -165,7 +166,7 @@ def _weights(project: Project) -> GpuWeights:
 def _report_engine(config: BillingConfig) -> None:
     """Report the engine for every day that it answered in: it runs on CPUs, so it held no GPUs."""
     warehouse = open_store(config.warehouse_uri)
-    for day in sorted(days_in(warehouse, "events/") - days_in(warehouse, "pods/")):
+    for day in sorted(days_in(warehouse, layout.EVENTS) - days_in(warehouse, layout.PODS)):
         report_no_gpus(warehouse, day, engine_pod(config.environment), ADAPTER_POOL)
 
 

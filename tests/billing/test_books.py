@@ -20,7 +20,8 @@ from serving.billing.render import render_json
 from serving.billing.runs import write_run
 from serving.billing.statement import Line, Statement
 from serving.billing.usage import Attention
-from serving.warehouse.layout import writer_key
+from serving.warehouse.layout import span, writer_key
+from serving.warehouse.progress import nothing_shipped
 from serving.warehouse.writers import LostLedger, WriterState
 from tests.billing.builders import CUSTOMER, DAY, counts, orphan, run, table, usage
 from tests.billing.stand_in_days import StandInDays
@@ -138,6 +139,29 @@ def test_a_file_that_cannot_be_read_keeps_the_month_open(books: Books, days: Sta
     assert books.store.list("closed/") == []
     days.repair(DAY)
     books.close("2026-11")
+
+
+def test_a_file_that_was_shipped_and_is_gone_keeps_its_month_open(books: Books) -> None:
+    progress = nothing_shipped("router-0", "ab" * 8, 1).with_files(
+        {"events/day=2026-11-30/": span(0, 90, 7), "events/day=2026-12-01/": span(0, 90, 8)}
+    )
+    november, december = progress.file_keys()
+    books.store.put(progress.key, documents.encode(progress))
+    (found,) = books.statement("2026-11").attention
+    assert (found.kind, found.where) == ("missing-file", november)
+    with pytest.raises(BillingError, match=f"a file is missing or cannot be read: {november}"):
+        books.close("2026-11")
+    assert books.store.list("closed/") == []
+    books.store.put(november, b"")
+    assert books.close("2026-11").statement.attention == ()
+    with pytest.raises(BillingError, match=december):
+        books.close("2026-12")
+
+
+def test_progress_that_cannot_be_read_is_named(books: Books) -> None:
+    books.store.put("shipped/router-0/ab/0000000001.json", b"{}")
+    with pytest.raises(BillingError, match=r"0000000001\.json: writer"):
+        books.close("2026-11")
 
 
 @pytest.mark.parametrize(
