@@ -235,6 +235,7 @@ def _credits(store: ObjectStore, scope: _Scope) -> tuple[Credit, ...]:
 
 
 def days_in(store: ObjectStore, folder: str) -> set[dt.date]:
+    """Return the days of which a folder holds files. Raises BillingError for a file of no day."""
     return {_day_of(key) for key in store.list(folder)}
 
 
