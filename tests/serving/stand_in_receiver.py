@@ -23,16 +23,23 @@ class StandInReceiver:
     """Receives OTLP over HTTP on any path."""
 
     hangs: bool = False
-    """Take every request and never answer."""
+    """Take every request and answer none before `release`."""
     statuses: list[int] = field(default_factory=list)
     """Answers to the next requests; the last one stays."""
     rejects: int = 0
     """Spans that each answer says were left out."""
     held: int = 0
-    """Requests that never get an answer."""
+    """Requests that were kept waiting."""
     requests: list[tuple[str, Mapping[str, str], ExportTraceServiceRequest]] = field(
         default_factory=list
     )
+
+    def __post_init__(self) -> None:
+        self._released = asyncio.Event()
+
+    def release(self) -> None:
+        """Answer what waits, and whatever comes."""
+        self._released.set()
 
     def application(self) -> web.Application:
         app = web.Application(client_max_size=64 * 1024 * 1024)
@@ -54,9 +61,9 @@ class StandInReceiver:
         assert request.content_type == "application/x-protobuf"
         body = ExportTraceServiceRequest()
         body.ParseFromString(await request.read())
-        if self.hangs:
+        if self.hangs and not self._released.is_set():
             self.held += 1
-            await asyncio.Event().wait()
+            await self._released.wait()
         status = self.statuses.pop(0) if len(self.statuses) > 1 else (self.statuses or [200])[0]
         if status != 200:
             return web.Response(status=status)

@@ -16,33 +16,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ledger_records import EVENT, INTENT, V1_EVENT, V1_INTENT
 
-from serving.ledger import Event, Intent, LedgerCorruptError, LedgerError, LedgerWriter, read_events
+from serving.ledger import Event, LedgerCorruptError, LedgerError, LedgerWriter, read_events
 from serving.ledger.folder import is_written, ledger_id, segment_paths, starts
 from serving.ledger.ids import admitted_at, new_request_id
 from serving.ledger.records import DamagedRecordError, RecordError, decode, encode
 from serving.ledger.segments import SegmentFile
-
-INTENT = Intent(
-    request_id="r1",
-    ts="2026-01-01T00:00:00.000000Z",
-    domain="bank-ledger",
-    customer="customer-bank-A",
-    version="v1.0",
-    served_model="bank-ledger-v1.0",
-    pool="slm",
-    stream=False,
-)
-EVENT = Event(
-    **(vars(INTENT) | {"ts": "2026-01-01T00:00:01.000000Z"}),
-    status=200,
-    input_tokens=7,
-    output_tokens=3,
-    cached_tokens=None,
-    latency_ms=12.5,
-    ttft_ms=3.25,
-    error=None,
-)
 
 text = st.text(max_size=40)
 events = st.builds(
@@ -73,22 +53,6 @@ def test_a_changed_byte_is_noticed(data: st.DataObject) -> None:
     line[position] ^= data.draw(st.integers(1, 255))
     with pytest.raises(RecordError):
         decode(bytes(line))
-
-
-# As version 0.1 of the project wrote them.
-V1_INTENT = (
-    b'{"schema":1,"kind":"intent","request_id":"5f0c2d9e8b1a4c3d9e7f60718293a4b5",'
-    b'"ts":"2026-10-31T23:59:59.900000Z","domain":"bank-ledger","customer":"customer-bank-A",'
-    b'"version":"v1.0","served_model":"bank-ledger-v1.0","pool":"slm","stream":false,'
-    b'"crc":"2eb166a4"}\n'
-)
-V1_EVENT = (
-    b'{"schema":1,"kind":"event","request_id":"5f0c2d9e8b1a4c3d9e7f60718293a4b5",'
-    b'"ts":"2026-11-01T00:00:01.000000Z","domain":"bank-ledger","customer":"customer-bank-A",'
-    b'"version":"v1.0","served_model":"bank-ledger-v1.0","pool":"slm","stream":false,'
-    b'"status":200,"input_tokens":7,"output_tokens":3,"cached_tokens":null,"latency_ms":1100.0,'
-    b'"ttft_ms":3.25,"error":null,"crc":"0edcc9a5"}\n'
-)
 
 
 def test_lines_of_schema_1_are_read(tmp_path: Path) -> None:
@@ -333,7 +297,7 @@ import asyncio, sys
 from pathlib import Path
 from dataclasses import replace
 sys.path.insert(0, sys.argv[2])
-from test_ledger import EVENT
+from ledger_records import EVENT
 from serving.ledger import LedgerWriter
 
 async def main():

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from test_tracing import mlflow_url, running_tracer
-from traces import LABELS
+from traces import LABELS, running_tracer
 from traces import trace as sent
 from world import serving
 
@@ -18,8 +17,6 @@ from serving.reconciliation.errors import ReconciliationError
 from serving.reconciliation.mlflow import Mlflow
 from serving.tracing.config import MlflowTarget, TracingConfig
 from serving.tracing.trace import InferenceTrace, common_attributes
-
-__all__ = ["mlflow_url"]
 
 STARTED = dt.datetime.fromtimestamp(sent().started_ns / 1e9, dt.UTC)
 

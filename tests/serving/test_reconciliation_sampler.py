@@ -17,8 +17,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from test_router_resolves import live
-from world import RequestPath, serving, until
+from world import RequestPath, live, serving, until
 
 from registry.store import open_store
 from serving.reconciliation.adapter_sync import parse_adapter_sync

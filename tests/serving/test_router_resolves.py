@@ -4,25 +4,9 @@ import asyncio
 import json
 
 import pytest
-from world import GUIDE_70B, RequestPath, until
+from world import GUIDE_70B, RequestPath, live, until
 
-from registry.names import served_name
 from serving.ledger import read_events
-
-
-async def live(path: RequestPath, domain: str, version: str, **record: object) -> str:
-    """A domain with a live release; returns its key."""
-    key = path.world.domain(domain, **record)
-    manifest = path.world.go_live(domain, version)
-    name = served_name(domain, manifest.version)
-    await until(
-        lambda: (
-            (s := path.router.releases_of(domain).live.get("slm")) is not None
-            and s.served_model == name
-        ),
-        f"{name} is not live",
-    )
-    return key
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ledger_records import EVENT, INTENT, V1_EVENT, V1_INTENT
+from router_process import started_router
 from stand_in_vllm import StandInVllm
-from test_ledger import EVENT, INTENT, V1_EVENT, V1_INTENT
-from test_router_relays import started as started_router
 from world import World, running_sync, serving, until
 
 from benchmarks.ledger_faults import Death, FatalStore

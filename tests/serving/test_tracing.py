@@ -5,14 +5,10 @@ import base64
 import contextlib
 import json
 import logging
-import os
-import signal
-import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +17,15 @@ import pytest
 from pydantic import ValidationError
 from stand_in_receiver import StandInMlflow, StandInReceiver, values
 from stand_in_vllm import StandInVllm
-from test_router_resolves import live
-from traces import trace
-from world import RequestPath, World, running_router, running_sync, serving, until
+from traces import running_tracer, trace
+from world import RequestPath, World, live, running_router, running_sync, serving, until
 
-from benchmarks.processes import free_port
 from serving.router.config import RouterConfig
 from serving.settings import SettingsError
 from serving.tracing.config import SecretSource, TracingConfig
 from serving.tracing.redactor import RedactionError, RedactorProcess
 from serving.tracing.tracer import Tracer
 
-ROOT = Path(__file__).resolve().parents[2]
-MLFLOW = ROOT / ".venv-mlflow/bin/mlflow"
 DEAD_URL = "http://127.0.0.1:9"
 
 
@@ -42,28 +34,10 @@ def otlp(url: str, **changes: Any) -> TracingConfig:
     return TracingConfig.model_validate({"target": target, "retry_for_s": 0} | changes)
 
 
-class Dropped(Counter[str]):
-    """Drops by reason, as the router's metrics count them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.withheld = 0
-
-    def count(self, reason: str, traces: int) -> None:
-        self[reason] += traces
-
-    def withhold(self) -> None:
-        self.withheld += 1
-
-
-@contextlib.asynccontextmanager
-async def running_tracer(config: TracingConfig) -> AsyncIterator[tuple[Tracer, Dropped]]:
-    dropped = Dropped()
-    tracer = Tracer(config, on_dropped=dropped.count, on_withheld=dropped.withhold)
-    try:
-        yield tracer, dropped
-    finally:
-        await asyncio.to_thread(tracer.close)
+async def occupy(tracer: Tracer, receiver: StandInReceiver) -> None:
+    """Trace 0 keeps the tracer's thread at a receiver that hangs: what follows waits behind it."""
+    tracer.record(trace(0))
+    await until(lambda: receiver.held == 1, "the receiver has the first trace")
 
 
 @contextlib.asynccontextmanager
@@ -129,10 +103,11 @@ async def test_what_a_hanging_collector_did_not_take_is_counted_at_the_end() -> 
     receiver = StandInReceiver(hangs=True)
     async with serving(receiver.application()) as url:
         async with running_tracer(otlp(url, queue=8, timeout_s=60)) as (tracer, dropped):
-            for number in range(12):
+            await occupy(tracer, receiver)
+            for number in range(1, 13):
                 tracer.record(trace(number))
         tracer.record(trace(99))
-        assert dropped == {"queue_full": 4, "closing": 9}
+        assert dropped == {"queue_full": 4, "closing": 10}
 
 
 async def test_a_dead_port_drops_and_counts() -> None:
@@ -180,31 +155,35 @@ async def test_a_redirect_is_followed_nowhere() -> None:
 
 
 async def test_spans_that_the_receiver_leaves_out_are_counted() -> None:
-    receiver = StandInReceiver(rejects=2)
+    receiver = StandInReceiver(hangs=True, rejects=2)
     async with (
         serving(receiver.application()) as url,
-        running_tracer(otlp(url)) as (tracer, dropped),
+        running_tracer(otlp(url, timeout_s=60)) as (tracer, dropped),
     ):
-        for number in range(5):
+        await occupy(tracer, receiver)
+        for number in range(1, 6):
             tracer.record(trace(number))
-        await until(lambda: bool(dropped), "counted")
-    assert dropped == {"refused": 2}
+        receiver.release()
+        await until(lambda: len(receiver.requests) == 2, "both batches are answered")
+        await until(lambda: dropped["refused"] >= 3, "counted")
+    # Of a batch of one, no more than that one.
+    assert dropped == {"refused": 1 + 2}
 
 
 async def test_every_trace_is_sent_or_counted_once() -> None:
-    receiver = StandInReceiver(statuses=[200, 400, 200])
-    sent = 0
+    receiver = StandInReceiver(hangs=True, statuses=[200, 400, 200])
     async with (
         serving(receiver.application()) as url,
-        running_tracer(otlp(url, queue=1000)) as (tracer, dropped),
+        running_tracer(otlp(url, queue=1000, timeout_s=60)) as (tracer, dropped),
     ):
-        for number in range(1500):
+        await occupy(tracer, receiver)
+        for number in range(1, 1501):
             tracer.record(trace(number))
-            sent += 1
-        await until(lambda: len(receiver.spans) + sum(dropped.values()) >= sent, "all settled")
+        receiver.release()
+        await until(lambda: len(receiver.spans) + sum(dropped.values()) >= 1501, "all settled")
     identities = [span.trace_id for span in receiver.spans]
     assert len(identities) == len(set(identities))
-    assert len(identities) + sum(dropped.values()) == sent
+    assert len(identities) + sum(dropped.values()) == 1501
     assert dropped["refused"] > 0
     assert dropped["queue_full"] == 500
 
@@ -214,7 +193,8 @@ async def test_content_that_waits_is_bounded() -> None:
     async with serving(receiver.application()) as url:
         config = otlp(url, queue_content_bytes=1000, timeout_s=60)
         async with running_tracer(config) as (tracer, dropped):
-            for number in range(5):
+            await occupy(tracer, receiver)
+            for number in range(1, 6):
                 tracer.record(trace(number, capture="hashed", prompt=b"x" * 300, answer=b"y" * 100))
             assert dropped == {"queue_full": 3}
 
@@ -417,42 +397,6 @@ async def test_what_cannot_be_redacted_is_not_sent(
     assert b"hong" not in span.SerializeToString()
     assert "hong" not in caplog.text
     assert (dropped, dropped.withheld) == ({}, 1)
-
-
-@pytest.fixture
-def mlflow_url(tmp_path: Path) -> Iterator[str]:
-    assert MLFLOW.exists(), "no .venv-mlflow: run `make setup`"
-    port = free_port()
-    process = subprocess.Popen(
-        [
-            str(MLFLOW), "server", "--backend-store-uri", f"sqlite:///{tmp_path}/mlflow.db",
-            "--artifacts-destination", str(tmp_path / "artifacts"), "--host", "127.0.0.1",
-            "--port", str(port), "--workers", "1",
-        ],
-        env={
-            **os.environ,
-            "DO_NOT_TRACK": "true",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            # The workers of MLflow's own job queue only make its start slower.
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        },
-        stdout=(tmp_path / "mlflow.log").open("wb"),
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )  # fmt: skip
-    url = f"http://127.0.0.1:{port}"
-    try:
-        until_s = time.monotonic() + 240
-        while time.monotonic() < until_s and process.poll() is None:
-            try:
-                urllib.request.urlopen(f"{url}/health", timeout=2).close()
-                break
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.5)
-        yield url
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=30)
 
 
 def call(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:

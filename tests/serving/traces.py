@@ -1,8 +1,14 @@
-"""Traces that tests send."""
+"""Traces that tests send, and the tracer that sends them."""
 
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator
 from typing import Any
 
+from serving.tracing.config import TracingConfig
 from serving.tracing.trace import InferenceTrace, Labels
+from serving.tracing.tracer import Tracer
 
 LABELS = Labels(
     customer="customer-bank-A",
@@ -36,3 +42,27 @@ def trace(number: int = 1, labels: Labels = LABELS, **changes: Any) -> Inference
         "attempts": 1,
     }
     return InferenceTrace(**(fields | changes))
+
+
+class Dropped(Counter[str]):
+    """Drops by reason, as the router's metrics count them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.withheld = 0
+
+    def count(self, reason: str, traces: int) -> None:
+        self[reason] += traces
+
+    def withhold(self) -> None:
+        self.withheld += 1
+
+
+@contextlib.asynccontextmanager
+async def running_tracer(config: TracingConfig) -> AsyncIterator[tuple[Tracer, Dropped]]:
+    dropped = Dropped()
+    tracer = Tracer(config, on_dropped=dropped.count, on_withheld=dropped.withhold)
+    try:
+        yield tracer, dropped
+    finally:
+        await asyncio.to_thread(tracer.close)

@@ -285,3 +285,18 @@ def loaded(sync: AdapterSync, domain: str, version: str) -> bool:
     """Whether adapter-sync says that a version answers."""
     status = sync.status().adapters.get(served_name(domain, Version.parse(version)))
     return status is not None and status.state == "loaded"
+
+
+async def live(path: RequestPath, domain: str, version: str, **record: object) -> str:
+    """A domain with a live release; returns its key."""
+    key = path.world.domain(domain, **record)
+    manifest = path.world.go_live(domain, version)
+    name = served_name(domain, manifest.version)
+    await until(
+        lambda: (
+            (s := path.router.releases_of(domain).live.get("slm")) is not None
+            and s.served_model == name
+        ),
+        f"{name} is not live",
+    )
+    return key
