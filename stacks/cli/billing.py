@@ -20,13 +20,13 @@ from serving.billing.gpu_time import UNCALIBRATED, GpuWeights
 from serving.billing.open_month import days_in
 from serving.pod_reports.no_gpus import report_no_gpus
 from serving.warehouse import layout
+from stacks.cli.options import Environment
 from stacks.cli.project import Project
 from stacks.config.load import ConfigError
 from stacks.local_workloads import ADAPTER_POOL, engine_pod
 from stacks.paths import ROOT
 from substrates.local.substrate import LocalSubstrate
 
-Environment = Annotated[str, typer.Option("--environment", "-e", help="environment stack")]
 Month = Annotated[str, typer.Option("--month", help="YYYY-MM, in UTC")]
 _SHIPPING_ATTEMPTS = 3
 

@@ -12,12 +12,12 @@ from rich.console import Console
 
 from registry.store import open_store
 from stacks.cli import report
+from stacks.cli.options import Environment
 from stacks.cli.project import Project
 from stacks.config.load import ConfigError, DomainStack
 from stacks.driver import read_outputs
 from substrates.local.supervisor import Supervisor
 
-Environment = Annotated[str, typer.Option("--environment", "-e", help="environment stack")]
 _ANSWER_TIMEOUT_S = 120.0
 
 

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from serving.reconciliation.command import NOT_COMPARED, ReportFormat, print_reconciliation
 from serving.reconciliation.errors import ReconciliationError
+from stacks.cli.options import Environment
 from stacks.cli.project import Project
 from stacks.local_workloads import LocalWorkloads
 from stacks.paths import ROOT
@@ -29,9 +30,7 @@ def reconcile(
     form: Annotated[ReportFormat, typer.Option("--format", help="how to write it")] = (
         ReportFormat.TABLE
     ),
-    environment: Annotated[
-        str, typer.Option("--environment", "-e", help="environment stack")
-    ] = "local",
+    environment: Environment = "local",
 ) -> None:
     """Compare the ledger with model servers and traces; exit status 4 when a difference is unknown.
 
