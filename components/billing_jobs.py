@@ -60,8 +60,10 @@ class _Kind:
     reads_traces: bool = False
 
 
-# One after the other, and all again the next day: each goes on from what the warehouse holds. The
-# close finds by itself which month is due, so it needs no schedule of its own by month.
+# Each begins when the one before it has run into its limit at the latest, and all again the next
+# day: each goes on from what the warehouse holds. The close finds by itself which month is due, so
+# it needs no schedule of its own by month. Runs that the cluster starts late may overlap: that
+# costs work done twice and nothing else, because no job relies on another's run.
 _PARTS = _Kind(
     command=("serving.billing", "parts", "--config", f"{CONFIG_DIRECTORY}/billing.json"),
     schedule="30 1 * * *",
@@ -70,7 +72,7 @@ _PARTS = _Kind(
 )
 _RECONCILIATION = _Kind(
     command=("serving.reconciliation", "--config", f"{CONFIG_DIRECTORY}/reconciliation.json"),
-    schedule="0 3 * * *",
+    schedule="30 4 * * *",
     run_limit_s=2 * _HOUR,
     resources=Resources(cpu="1", memory="4Gi", scratch="20Gi"),
     # 4: something is unknown. Asking again does not explain it.
@@ -79,7 +81,7 @@ _RECONCILIATION = _Kind(
 )
 _CLOSE = _Kind(
     command=("serving.billing", "close", "--config", f"{CONFIG_DIRECTORY}/billing.json"),
-    schedule="0 4 * * *",
+    schedule="30 6 * * *",
     run_limit_s=2 * _HOUR,
     resources=Resources(cpu="1", memory="4Gi", scratch="20Gi"),
     # 3: closed, and a person must look at what is not billed.

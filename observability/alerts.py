@@ -178,15 +178,20 @@ _BILLING = (
     AlertRule(
         name="BillingJobNotDone",
         expr=_NOT_DONE.format(match=f'=~"{BILLING_JOBS}",cronjob!="{RECONCILIATION_JOB}"'),
-        wait="2h",
+        # Longer than any of these jobs may run.
+        wait="4h",
         severity="warning",
         summary="{{ $labels.cronjob }} has not succeeded since its last schedule",
-        description="The run failed, or is still going after two hours.",
+        description=(
+            "The run failed or ran into its time limit; or it closed a month and a person must "
+            "look at what is not billed."
+        ),
     ),
     AlertRule(
         name="ReconciliationUnknown",
         expr=_NOT_DONE.format(match=f'="{RECONCILIATION_JOB}"'),
-        wait="2h",
+        # Longer than it may run.
+        wait="3h",
         severity="critical",
         summary="Ledger and counters differ by more than the reconciliation can explain",
         description=(

@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import pairwise
 from typing import Any
 
 import pulumi_kubernetes as kubernetes
@@ -9,7 +10,10 @@ import pytest
 
 from components.billing_jobs import BillingJobs, BillingJobsArgs
 from components.pods import POD_IDENTITY, NetworkPeer, PodPeer, SecretKey
-from observability.alerts import BILLING_JOBS, RECONCILIATION_JOB
+from observability.alerts import BILLING_JOBS, RECONCILIATION_JOB, alert_rules
+from observability.rules import AlertRule
+from serving.billing.command import ATTENTION_STATUS
+from serving.reconciliation.command import UNKNOWN
 from tests.components import kubernetes_schema
 from tests.components.declared import Program, declare
 
@@ -113,20 +117,59 @@ def test_only_the_reconciliation_has_the_keys_of_the_traces_and_reaches_them(
             assert (referred, ports) == (set(), {53, 80, 443})
 
 
-def test_jobs_follow_one_another_within_the_night(program: Program) -> None:
+def _limits_s(program: Program) -> dict[str, int]:
+    return {
+        each.inputs["metadata"]["name"]: each.inputs["spec"]["jobTemplate"]["spec"][
+            "activeDeadlineSeconds"
+        ]
+        for each in program.of_type(_CRON_JOB)
+    }
+
+
+def test_each_job_is_over_before_the_next_begins(program: Program) -> None:
     begins = {}
     for each in program.of_type(_CRON_JOB):
         minute, hour, *rest = each.inputs["spec"]["schedule"].split()
         assert rest == ["*", "*", "*"]
-        begins[each.inputs["metadata"]["name"]] = int(hour) * 60 + int(minute)
+        begins[each.inputs["metadata"]["name"]] = (int(hour) * 60 + int(minute)) * 60
     order = sorted(begins, key=lambda name: begins[name])
     assert order == ["billing-parts", "billing-reconciliation", "billing-close"]
+    limits = _limits_s(program)
+    for earlier, later in pairwise(order):
+        assert begins[earlier] + limits[earlier] <= begins[later]
+
+
+def test_an_exit_code_that_is_an_answer_gets_no_second_attempt(program: Program) -> None:
+    final = {}
+    for each in program.of_type(_CRON_JOB):
+        policy = each.inputs["spec"]["jobTemplate"]["spec"].get("podFailurePolicy", {"rules": []})
+        codes = [code for rule in policy["rules"] for code in rule["onExitCodes"]["values"]]
+        final[each.inputs["metadata"]["name"]] = codes
+    assert final == {
+        "billing-parts": [],
+        "billing-close": [ATTENTION_STATUS],
+        "billing-reconciliation": [UNKNOWN],
+    }
 
 
 def test_alerts_watch_the_jobs_by_these_names(program: Program) -> None:
     names = set(_pods(program))
     assert {name for name in names if re.fullmatch(BILLING_JOBS, name)} == names
     assert RECONCILIATION_JOB in names
+
+
+def test_no_alert_fires_while_a_job_may_still_run(program: Program) -> None:
+    waits_h = {
+        rule.name: int(rule.wait.removesuffix("h"))
+        for group in alert_rules()
+        for rule in group.rules
+        if isinstance(rule, AlertRule) and "kube_cronjob" in rule.expr
+    }
+    limits_s = _limits_s(program)
+    reconciliation_s = limits_s.pop(RECONCILIATION_JOB)
+    assert reconciliation_s < waits_h.pop("ReconciliationUnknown") * 3600
+    assert max(limits_s.values()) < waits_h.pop("BillingJobNotDone") * 3600
+    assert not waits_h
 
 
 def test_refuses_an_image_without_a_digest() -> None:
