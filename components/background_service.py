@@ -79,16 +79,7 @@ class BackgroundService(pulumi.ComponentResource):
             automount_service_account_token=False,
             opts=child,
         )
-        config = core.v1.ConfigMap(
-            name,
-            # Without a fixed name: another configuration is another object, which the pod follows.
-            metadata=meta.v1.ObjectMetaArgs(
-                namespace=args.namespace, labels=labels_of(args.service)
-            ),
-            immutable=True,
-            data={"config.json": args.config},
-            opts=child,
-        )
+        config = _config_map(name, args, child)
         ingress = () if args.scraping is None else (args.scraping.prometheus,)
         policy = networking.v1.NetworkPolicy(
             name,
@@ -106,6 +97,19 @@ class BackgroundService(pulumi.ComponentResource):
         if args.scraping is not None:
             _pod_monitor(name, args, args.scraping, child)
         self.register_outputs({"deployment": self.deployment.metadata.name})
+
+
+def _config_map(
+    name: str, args: BackgroundServiceArgs, opts: pulumi.ResourceOptions
+) -> core.v1.ConfigMap:
+    return core.v1.ConfigMap(
+        name,
+        # Without a fixed name: another configuration is another object, which the pod follows.
+        metadata=meta.v1.ObjectMetaArgs(namespace=args.namespace, labels=labels_of(args.service)),
+        immutable=True,
+        data={"config.json": args.config},
+        opts=opts,
+    )
 
 
 def _spec(

@@ -157,14 +157,7 @@ def board(
         .time("now-6h", "now")
         .tooltip(model.DashboardCursorSync.CROSSHAIR)
         .readonly()
-        .link(
-            dashboard.DashboardLink("Other dashboards of the pipeline")
-            .type(model.DashboardLinkType.DASHBOARDS)
-            .tags([TAG])
-            .as_dropdown(as_dropdown=True)
-            .keep_time(keep_time=True)
-            .include_vars(include_vars=True)
-        )
+        .link(_other_dashboards())
         .with_variable(dashboard.DatasourceVariable("datasource").type("prometheus"))
         .with_variable(_choice("namespace", "label_values(router_in_flight, namespace)"))
     )
@@ -176,6 +169,17 @@ def board(
         for panel in row.panels:
             builder = builder.with_panel(panel)
     return _numbered(builder.build())
+
+
+def _other_dashboards() -> dashboard.DashboardLink:
+    return (
+        dashboard.DashboardLink("Other dashboards of the pipeline")
+        .type(model.DashboardLinkType.DASHBOARDS)
+        .tags([TAG])
+        .as_dropdown(as_dropdown=True)
+        .keep_time(keep_time=True)
+        .include_vars(include_vars=True)
+    )
 
 
 def _numbered(made: model.Dashboard) -> model.Dashboard:

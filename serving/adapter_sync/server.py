@@ -1,10 +1,5 @@
 """The HTTP surface of adapter-sync, and how it starts and stops."""
 
-import asyncio
-import contextlib
-import logging
-import signal
-
 import aiohttp
 from aiohttp import web
 
@@ -15,8 +10,7 @@ from serving.adapter_sync.metrics import render
 from serving.adapter_sync.registry_view import RegistryView
 from serving.adapter_sync.sync import AdapterSync
 from serving.adapter_sync.vllm import VllmServer
-
-_log = logging.getLogger(__name__)
+from serving.http import serve_beside
 
 
 async def serve(config: AdapterSyncConfig) -> None:
@@ -26,22 +20,9 @@ async def serve(config: AdapterSyncConfig) -> None:
         RegistryError: The registry's URI is not one.
         OSError: The port is taken, or the adapters' folder cannot be used.
     """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with contextlib.AsyncExitStack() as stack:
-        session = await stack.enter_async_context(aiohttp.ClientSession())
+    async with aiohttp.ClientSession() as session:
         sync = build(config, session)
-        runner = web.AppRunner(application(sync), access_log=None)
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, config.listen.host, config.listen.port).start()
-        _log.info("listening on %s:%d", config.listen.host, config.listen.port)
-        running = asyncio.create_task(sync.run())
-        stack.callback(running.cancel)
-        await stop.wait()
-    _log.info("stopped")
+        await serve_beside(sync.run, application(sync), config.listen)
 
 
 def build(config: AdapterSyncConfig, session: aiohttp.ClientSession) -> AdapterSync:

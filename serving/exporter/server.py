@@ -1,9 +1,7 @@
 """The HTTP surface of the exporter, and how it starts and stops."""
 
 import asyncio
-import contextlib
 import logging
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from serving.exporter.billing import BillingHealth, read_billing
 from serving.exporter.config import ExporterConfig
 from serving.exporter.gate import DomainGate, read_gate
 from serving.exporter.metrics import render
+from serving.http import serve_beside
 
 _log = logging.getLogger(__name__)
 
@@ -100,18 +99,5 @@ async def serve(config: ExporterConfig) -> None:
         RegistryError: A store's URI is not one.
         OSError: The port is taken.
     """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with contextlib.AsyncExitStack() as stack:
-        exporter = Exporter(config)
-        runner = web.AppRunner(application(exporter), access_log=None)
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, config.listen.host, config.listen.port).start()
-        _log.info("listening on %s:%d", config.listen.host, config.listen.port)
-        following = asyncio.create_task(exporter.follow())
-        stack.callback(following.cancel)
-        await stop.wait()
-    _log.info("stopped")
+    exporter = Exporter(config)
+    await serve_beside(exporter.follow, application(exporter), config.listen)

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import signal
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
@@ -13,6 +12,7 @@ from aiohttp import web
 
 from registry.names import PoolName
 from registry.store import open_store
+from serving.http import listening, stop_on_signals
 from serving.ledger import LedgerWriter
 from serving.router.admission import InFlight, admit, authenticate
 from serving.router.body import forwarded
@@ -192,13 +192,9 @@ async def serve(config: RouterConfig) -> None:
         LedgerError: The ledger cannot be written.
         OSError: The port is taken.
     """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_on_signals()
     async with contextlib.AsyncExitStack() as stack:
-        router, url = await start(config, stack)
-        _log.info("listening on %s", url)
+        router, _ = await start(config, stack)
         await stop.wait()
         router.draining = True
         _log.info("draining")
@@ -221,34 +217,44 @@ async def start(config: RouterConfig, stack: contextlib.AsyncExitStack) -> tuple
             cookie_jar=aiohttp.DummyCookieJar(),
         )
     )
-    tracer = None
-    if config.tracing is not None:
-        tracer = Tracer(
-            config.tracing,
-            on_dropped=metrics.dropped_traces,
-            on_withheld=metrics.trace_contents_withheld.inc,
-        )
-        stack.push_async_callback(asyncio.to_thread, tracer.close)
+    tracer = _tracer(config, metrics, stack)
+    ledger = _ledger(config, metrics, stack)
+    router = Router(config, session=session, ledger=ledger, metrics=metrics, tracer=tracer)
+    following = asyncio.create_task(router.follow())
+    stack.callback(following.cancel)
+    served = listening(
+        router.application(),
+        config.listen,
+        # A client that goes away cancels its handler, and with it the model server's work.
+        handler_cancellation=True,
+        shutdown_timeout_s=config.limits.drain_timeout_s,
+    )
+    return router, await stack.enter_async_context(served)
+
+
+def _tracer(
+    config: RouterConfig, metrics: RouterMetrics, stack: contextlib.AsyncExitStack
+) -> Tracer | None:
+    if config.tracing is None:
+        return None
+    tracer = Tracer(
+        config.tracing,
+        on_dropped=metrics.dropped_traces,
+        on_withheld=metrics.trace_contents_withheld.inc,
+    )
+    stack.push_async_callback(asyncio.to_thread, tracer.close)
+    return tracer
+
+
+def _ledger(
+    config: RouterConfig, metrics: RouterMetrics, stack: contextlib.AsyncExitStack
+) -> LedgerWriter:
     ledger = LedgerWriter(config.ledger_dir, on_commit=metrics.committed)
     metrics.ledger_healthy.set_function(lambda: float(ledger.healthy))
     stack.push_async_callback(ledger.close)
     if ledger.repaired_bytes:
         _log.warning("cut %d torn bytes off the ledger's end", ledger.repaired_bytes)
-    router = Router(config, session=session, ledger=ledger, metrics=metrics, tracer=tracer)
-    following = asyncio.create_task(router.follow())
-    stack.callback(following.cancel)
-    runner = web.AppRunner(
-        router.application(),
-        access_log=None,
-        # A client that goes away cancels its handler, and with it the model server's work.
-        handler_cancellation=True,
-        shutdown_timeout=config.limits.drain_timeout_s,
-    )
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    await web.TCPSite(runner, config.listen.host, config.listen.port).start()
-    host, port = runner.addresses[0][:2]
-    return router, f"http://{host}:{port}"
+    return ledger
 
 
 def _aliases(config: RouterConfig) -> PoolAliases:
