@@ -38,7 +38,7 @@ import duckdb
 
 from benchmarks.ledger_faults import Death, damage_tail, ship_until_killed
 from benchmarks.processes import ROOT, free_port, python, running, say
-from benchmarks.swap_registry import BASE, ScratchRegistry
+from benchmarks.scratch_registry import ScratchRegistry, write_adapter
 from registry.names import Version
 from serving.ledger import read_events
 from serving.ledger.shipping.config import ShipperConfig
@@ -268,9 +268,16 @@ async def _bench(folder: Path) -> AsyncIterator[Bench]:
     scratch = ScratchRegistry(folder)
     scratch.create()
     key = scratch.domain(_DOMAIN)
-    scratch.release(_DOMAIN, Version(1, 0), _adapter(folder / "adapter"))
+    scratch.release(_DOMAIN, Version(1, 0), write_adapter(folder / "adapter"))
     ports = {name: free_port() for name in ("vllm", "adapter_sync", "router")}
-    for name, config in _configs(scratch, folder, ports).items():
+    configs = scratch.configs(
+        f"http://127.0.0.1:{ports['vllm']}",
+        sync_port=ports["adapter_sync"],
+        router_port=ports["router"],
+    )
+    # A router that starts again should serve again soon.
+    configs["router"]["poll_interval_s"] = 0.1
+    for name, config in configs.items():
         (folder / f"{name}.json").write_text(json.dumps(config))
     stand_in = [str(ROOT / "tests/serving/stand_in_vllm.py"), "--port", str(ports["vllm"])]
     sync = ["-m", "serving.adapter_sync", "--config", str(folder / "adapter_sync.json")]
@@ -287,46 +294,6 @@ async def _bench(folder: Path) -> AsyncIterator[Bench]:
         ),
     ):
         yield Bench(folder, folder / "router.json", f"http://127.0.0.1:{ports['router']}", key)
-
-
-def _configs(
-    scratch: ScratchRegistry, folder: Path, ports: dict[str, int]
-) -> dict[str, dict[str, Any]]:
-    common = {"registry_uri": scratch.uri, "evaluation_public_key": str(scratch.public_key)}
-    vllm = f"http://127.0.0.1:{ports['vllm']}"
-    pool = {
-        "base_url": vllm,
-        "adapter_sync_url": f"http://127.0.0.1:{ports['adapter_sync']}",
-        "served_base": BASE,
-        "aliases": ["slm"],
-    }
-    return {
-        "adapter_sync": common
-        | {
-            "listen": {"port": ports["adapter_sync"]},
-            "vllm_url": vllm,
-            "served_base": BASE,
-            "adapters_dir": str(folder / "adapters"),
-            "pool": "slm",
-        },
-        "router": common
-        | {
-            "listen": {"port": ports["router"]},
-            "pools": {"slm": pool},
-            "domains_dir": str(scratch.domains_dir),
-            "ledger_dir": str(folder / "ledger"),
-            "poll_interval_s": 0.1,
-        },
-    }
-
-
-def _adapter(directory: Path) -> Path:
-    directory.mkdir()
-    header = json.dumps({"w": {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]}}).encode()
-    weights = len(header).to_bytes(8, "little") + header + b"contents"
-    (directory / "adapter_model.safetensors").write_bytes(weights)
-    (directory / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": BASE}))
-    return directory
 
 
 async def _run(folder: Path, kills: int, seed: int) -> dict[str, Any]:

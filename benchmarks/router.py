@@ -25,7 +25,7 @@ import aiohttp
 
 from benchmarks import router_tracing
 from benchmarks.processes import ROOT, free_port, python, running, say
-from benchmarks.swap_registry import BASE, ScratchRegistry
+from benchmarks.scratch_registry import BASE, ScratchRegistry, write_adapter
 from registry.names import Version
 
 _DOMAIN = "bank-ledger"
@@ -202,8 +202,7 @@ def _path(folder: Path, traced: Mapping[str, dict[str, Any]]) -> Iterator[Ways]:
     scratch = ScratchRegistry(folder)
     scratch.create()
     key = scratch.domain(_DOMAIN)
-    adapter = _adapter(folder / "adapter")
-    scratch.release(_DOMAIN, Version(1, 0), adapter)
+    scratch.release(_DOMAIN, Version(1, 0), write_adapter(folder / "adapter"))
     ports = {name: free_port() for name in ("vllm", "sync", "router", "envoy")}
     urls = {name: _url(port) for name, port in ports.items()}
     stand_in = [python(".venv-serving"), str(ROOT / "tests/serving/stand_in_vllm.py")]
@@ -216,7 +215,9 @@ def _path(folder: Path, traced: Mapping[str, dict[str, Any]]) -> Iterator[Ways]:
             )
         )
         pids = {}
-        configs = _configs(scratch, folder, ports, urls)
+        configs = scratch.configs(
+            urls["vllm"], sync_port=ports["sync"], router_port=ports["router"]
+        )
         for name, config in configs.items():
             pids[name] = _start(stack, folder, f"serving.{name}", name, config)
         headers = {"Authorization": f"Bearer {key}", "X-Customer-Domain": _DOMAIN}
@@ -249,30 +250,6 @@ def _start(
     return process.pid
 
 
-def _configs(
-    scratch: ScratchRegistry, folder: Path, ports: dict[str, int], urls: dict[str, str]
-) -> dict[str, dict[str, Any]]:
-    common = {"registry_uri": scratch.uri, "evaluation_public_key": str(scratch.public_key)}
-    pool = {"base_url": urls["vllm"], "adapter_sync_url": urls["sync"], "served_base": BASE}
-    return {
-        "adapter_sync": common
-        | {
-            "listen": {"port": ports["sync"]},
-            "vllm_url": urls["vllm"],
-            "served_base": BASE,
-            "adapters_dir": str(folder / "adapters"),
-            "pool": "slm",
-        },
-        "router": common
-        | {
-            "listen": {"port": ports["router"]},
-            "pools": {"slm": pool | {"aliases": ["slm"]}},
-            "domains_dir": str(scratch.domains_dir),
-            "ledger_dir": str(folder / "ledger"),
-        },
-    }
-
-
 def _further_router(
     config: dict[str, Any], ledger: Path, tracing: dict[str, Any]
 ) -> dict[str, Any]:
@@ -285,15 +262,6 @@ def _further_router(
 
 def _url(port: int) -> str:
     return f"http://127.0.0.1:{port}"
-
-
-def _adapter(directory: Path) -> Path:
-    directory.mkdir()
-    header = json.dumps({"w": {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]}}).encode()
-    weights = len(header).to_bytes(8, "little") + header + b"contents"
-    (directory / "adapter_model.safetensors").write_bytes(weights)
-    (directory / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": BASE}))
-    return directory
 
 
 async def _until_live(target: Target) -> None:

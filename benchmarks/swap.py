@@ -28,8 +28,8 @@ from typing import Any
 import aiohttp
 
 from benchmarks.processes import ROOT, free_port, python, running, say
+from benchmarks.scratch_registry import BASE, ScratchRegistry
 from benchmarks.swap_adapters import PROMPTS
-from benchmarks.swap_registry import BASE, ScratchRegistry
 from registry.names import Version, served_name
 from stacks.cli.project import Project
 from stacks.local_workloads import LocalWorkloads
@@ -230,35 +230,9 @@ def _path(folder: Path, vllm_url: str) -> Iterator[tuple[ScratchRegistry, str]]:
     scratch = ScratchRegistry(folder)
     scratch.create()
     router_port, sync_port = free_port(), free_port()
-    sync_url, url = f"http://127.0.0.1:{sync_port}", f"http://127.0.0.1:{router_port}"
-    common = {"registry_uri": scratch.uri, "evaluation_public_key": str(scratch.public_key)}
-    configs: dict[str, dict[str, Any]] = {
-        "adapter_sync": common
-        | {
-            "listen": {"port": sync_port},
-            "vllm_url": vllm_url,
-            "served_base": BASE,
-            "adapters_dir": str(folder / "adapters"),
-            "pool": "slm",
-            "interval_s": 0.5,
-            "retire_grace_s": 20,
-        },
-        "router": common
-        | {
-            "listen": {"port": router_port},
-            "pools": {
-                "slm": {
-                    "base_url": vllm_url,
-                    "adapter_sync_url": sync_url,
-                    "served_base": BASE,
-                    "aliases": ["slm"],
-                }
-            },
-            "domains_dir": str(scratch.domains_dir),
-            "ledger_dir": str(folder / "ledger"),
-            "poll_interval_s": 0.5,
-        },
-    }
+    configs = scratch.configs(vllm_url, sync_port=sync_port, router_port=router_port)
+    configs["adapter_sync"] |= {"interval_s": 0.5, "retire_grace_s": 20}
+    configs["router"]["poll_interval_s"] = 0.5
     with contextlib.ExitStack() as stack:
         for name, config in configs.items():
             file = folder / f"{name}.json"
@@ -270,7 +244,7 @@ def _path(folder: Path, vllm_url: str) -> Iterator[tuple[ScratchRegistry, str]]:
                     ready_url=f"http://127.0.0.1:{config['listen']['port']}/healthz",
                 )
             )
-        yield scratch, url
+        yield scratch, f"http://127.0.0.1:{router_port}"
 
 
 @contextlib.contextmanager

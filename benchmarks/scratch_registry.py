@@ -1,4 +1,4 @@
-"""A scratch registry whose adapters can be told apart, for the swap benchmark."""
+"""A scratch registry, and the request path on it, for benchmarks."""
 
 import hashlib
 import json
@@ -6,6 +6,7 @@ import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from registry import documents, layout
 from registry.digests import file_digest
@@ -45,6 +46,32 @@ class ScratchRegistry:
         shutil.rmtree(self.root, ignore_errors=True)
         self.domains_dir.mkdir(parents=True)
         create_key_pair(self.root / "evaluation.key", self.public_key)
+
+    def configs(
+        self, vllm_url: str, *, sync_port: int, router_port: int
+    ) -> dict[str, dict[str, Any]]:
+        """Configurations of `serving.adapter_sync` and `serving.router`, by package name."""
+        common = {"registry_uri": self.uri, "evaluation_public_key": str(self.public_key)}
+        pool = {
+            "base_url": vllm_url,
+            "adapter_sync_url": f"http://127.0.0.1:{sync_port}",
+            "served_base": BASE,
+            "aliases": [POOL],
+        }
+        adapter_sync = {
+            "listen": {"port": sync_port},
+            "vllm_url": vllm_url,
+            "served_base": BASE,
+            "adapters_dir": str(self.root / "adapters"),
+            "pool": POOL,
+        }
+        router = {
+            "listen": {"port": router_port},
+            "pools": {POOL: pool},
+            "domains_dir": str(self.domains_dir),
+            "ledger_dir": str(self.root / "ledger"),
+        }
+        return {"adapter_sync": common | adapter_sync, "router": common | router}
 
     def domain(self, name: str) -> str:
         """Write a tenancy record; returns the domain's key."""
@@ -107,3 +134,14 @@ class ScratchRegistry:
         key = layout.manifest(domain, version)
         store.put(key, documents.encode(manifest), if_none_match=True)
         return manifest
+
+
+def write_adapter(directory: Path) -> Path:
+    """The smallest files that pass for an adapter, in a new folder; returns the folder."""
+    directory.mkdir()
+    header = json.dumps({"w": {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]}}).encode()
+    weights = len(header).to_bytes(8, "little") + header + b"contents"
+    (directory / layout.ADAPTER_WEIGHTS).write_bytes(weights)
+    config = {"base_model_name_or_path": BASE}
+    (directory / layout.ADAPTER_CONFIG).write_text(json.dumps(config))
+    return directory
