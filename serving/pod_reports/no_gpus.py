@@ -8,7 +8,7 @@ from registry.errors import PreconditionFailedError
 from registry.names import PoolName
 from registry.store import ObjectStore
 from serving.billing.pods import PodIntervals, ReportedPod
-from serving.warehouse.layout import day_folder
+from serving.warehouse.layout import PODS, day_folder
 
 
 def report_no_gpus(store: ObjectStore, day: dt.date, pod: str, pool: PoolName) -> None:
@@ -25,7 +25,7 @@ def report_no_gpus(store: ObjectStore, day: dt.date, pod: str, pool: PoolName) -
     )
     with contextlib.suppress(PreconditionFailedError):
         store.put(
-            f"{day_folder('pods', day)}{pod}.json",
+            f"{day_folder(PODS, day)}{pod}.json",
             encode(PodIntervals(intervals=(held,))),
             if_none_match=True,
         )

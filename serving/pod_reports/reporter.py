@@ -11,7 +11,7 @@ from registry.store import ObjectStore
 from serving.billing.pods import PodIntervals, ReportedPod
 from serving.pod_reports.merge import extended
 from serving.pod_reports.seen import SeenPod
-from serving.warehouse.layout import day_folder
+from serving.warehouse.layout import PODS, day_folder
 
 _log: Final = logging.getLogger(__name__)
 _ATTEMPTS: Final = 3
@@ -65,7 +65,7 @@ class Reporter:
     def _attempt(
         self, day: dt.date, pods: tuple[SeenPod, ...], at: dt.datetime
     ) -> tuple[ReportedPod, ...]:
-        key = f"{day_folder('pods', day)}{self._source}.json"
+        key = f"{day_folder(PODS, day)}{self._source}.json"
         report, etag = self._read(key)
         found = extended(report, day, pods, at)
         # The same content again would be another input of the day's part.

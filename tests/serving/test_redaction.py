@@ -6,7 +6,7 @@ import socket
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from serving.tracing.content import as_json, input_messages, output_messages
@@ -87,6 +87,8 @@ _AROUND = st.text(alphabet="가나다입니다 ,;:()[]\"'\n\t…“”은는를"
 def test_a_card_goes_wherever_it_stands(
     redactor: Redactor, before: str, after: str, separator: str
 ) -> None:
+    # Digits with two colons are an IPv6 address as well, and the whole of it goes.
+    assume("::" not in before + after)
     card = separator.join(["5555", "5555", "5555", "4444"])
     assert redactor.text(before + card + after) == f"{before}<CREDIT_CARD>{after}"
 
