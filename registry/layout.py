@@ -9,10 +9,14 @@ ADAPTER_WEIGHTS: Final = "adapter_model.safetensors"
 ADAPTER_CONFIG: Final = "adapter_config.json"
 ADAPTER_FILES: Final = (ADAPTER_WEIGHTS, ADAPTER_CONFIG)
 
+# The last three are of the billing warehouse (serving/warehouse/layout.py), which is such a store.
 _IMMUTABLE = re.compile(
     r"lora-adapters/[^/]+/v\d+\.\d+/.+"
     r"|approvals/.+"
     r"|runs/[^/]+/[^/]+/result\.json"
+    r"|closed/.+"
+    r"|closed-heads/.+"
+    r"|notes/.+"
 )
 
 

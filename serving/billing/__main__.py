@@ -16,8 +16,9 @@ from serving.billing import tasks
 from serving.billing.closed import AcceptedLoss
 from serving.billing.command import BillFormat
 from serving.billing.config import BillingConfig
-from serving.billing.credits import order_credit
 from serving.billing.errors import BillingError
+from serving.billing.notes import order_note
+from serving.billing.unbilled import AcceptedUnbilled
 from serving.settings import SettingsError, load
 
 
@@ -54,11 +55,13 @@ def _parser() -> argparse.ArgumentParser:
     close = task("close", "close every month whose time has come, in order, or one month")
     close.add_argument("--month", help="YYYY-MM")
     close.add_argument("--accept-lost", action="append", default=[], metavar="WRITER:LEDGER_ID")
+    close.add_argument("--accept-unbilled", action="append", default=[], metavar="KIND:WHERE")
     close.add_argument("--reason", default="", help="why it is given up; is kept")
-    credit = task("credit", "write a credit note, for the next open month's invoice")
-    credit.add_argument("--month", required=True, help="closed month to correct, YYYY-MM")
-    for name in ("--customer", "--amount", "--reason", "--by"):
-        credit.add_argument(name, required=True)
+    for kind in ("credit", "debit"):
+        note = task(kind, f"write a {kind} note, for the next open month's invoice")
+        note.add_argument("--month", required=True, help="closed month to correct, YYYY-MM")
+        for name in ("--customer", "--amount", "--reason", "--by"):
+            note.add_argument(name, required=True)
     requests = task("requests", "list the requests behind a customer's lines as CSV")
     requests.add_argument("--month", required=True, help="YYYY-MM")
     requests.add_argument("--customer", required=True)
@@ -77,11 +80,14 @@ def _do(asked: argparse.Namespace, config: BillingConfig, now: dt.datetime) -> i
             return tasks.bill(config, now, month=asked.month, form=asked.format, out=asked.out)
         case "close":
             accepted = [AcceptedLoss.named(name, asked.reason) for name in asked.accept_lost]
-            return tasks.close(config, now, month=asked.month, accepted=accepted)
-        case "credit":
+            unbilled = [
+                AcceptedUnbilled.named(name, asked.reason) for name in asked.accept_unbilled
+            ]
+            return tasks.close(config, now, month=asked.month, accepted=accepted, unbilled=unbilled)
+        case "credit" | "debit":
             names = ("customer", "amount", "month", "reason", "by")
             order = {name: getattr(asked, name) for name in names}
-            tasks.credit(config, now, order_credit(**order, date=now.date()))
+            tasks.note(config, now, order_note(**order, kind=asked.task, date=now.date()))
         case "requests":
             tasks.requests(
                 config,

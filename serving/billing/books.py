@@ -1,26 +1,25 @@
-"""An environment's books: bills of open months, the close of a month, credit notes."""
+"""An environment's books: bills of open months, the close of a month, notes on closed ones."""
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from registry.store import ObjectStore
 from serving.billing import closed as closed_months
-from serving.billing import months
+from serving.billing import money, months
 from serving.billing.charges import make_statement
-from serving.billing.closed import AcceptedLoss, ClosedMonth
-from serving.billing.credits import Credit, CreditOrder, write_credit
+from serving.billing.closed import AcceptedLoss, ClosedMonth, Closing
 from serving.billing.errors import BillingError
+from serving.billing.notes import Note, NoteOrder, write_note
 from serving.billing.open_month import DayParts, billed_until, gather, months_with_usage
 from serving.billing.prices import PriceTable
 from serving.billing.statement import Statement
-from serving.billing.usage import Attention
-from serving.billing.writers import refuse_behind
+from serving.billing.unbilled import AcceptedUnbilled, refuse_forfeited
+from serving.billing.writers import as_given_up, refuse_behind
 
 GRACE: Final = dt.timedelta(days=1)
 """Time after a month's end in which requests of its last day end and are shipped."""
-_NOT_READ: Final = frozenset({"missing-file", "unreadable-file"})
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,7 @@ class Books:
         if stored is not None:
             return stored.statement
         chain = closed_months.read_chain(self.store)
+        closed_months.refuse_changed_prices(chain, self.prices)
         found = gather(self.store, self.parts, month, chain, now=self.now)
         return make_statement(found.inputs, self.environment, self.prices)
 
@@ -62,38 +62,53 @@ class Books:
         month: str,
         *,
         accepted: Sequence[AcceptedLoss] = (),
+        unbilled: Sequence[AcceptedUnbilled] = (),
         grace: dt.timedelta = GRACE,
     ) -> ClosedMonth:
-        """Close a month.
+        """Close a month; where that was interrupted, finish it with what was written.
 
         Args:
             month: `YYYY-MM`.
             accepted: Ledgers that are lost for good.
+            unbilled: What stays unbilled for good.
             grace: Time to wait after the month's end.
 
         Raises:
             BillingError: The month is closed, not over, or not the next to close; a ledger may
-                hold more of it; a file is missing or cannot be read; or its statement cannot be
+                hold more of it; it would forfeit what can be billed; or its statement cannot be
                 made.
         """
+        months.first_day(month)
+        if (finished := closed_months.finish(self.store, month)) is not None:
+            return finished
         chain = closed_months.read_chain(self.store)
         _refuse_early(month, self.now, grace)
         _refuse_out_of_order(self.store, month, chain)
+        closed_months.refuse_changed_prices(chain, self.prices)
         found = gather(self.store, self.parts, month, chain, now=self.now, accepted=accepted)
         refuse_behind(found.behind, accepted, month)
         statement = make_statement(found.inputs, self.environment, self.prices, closed=True)
-        _refuse_unreadable(statement.attention, month)
-        losses = sorted(accepted, key=lambda loss: loss.name)
-        closed = closed_months.seal(statement, found.late_parts, tuple(losses))
+        refuse_forfeited(statement.attention, unbilled, month)
+        closed = closed_months.seal(
+            Closing(
+                statement=statement,
+                late=found.late_parts,
+                accepted_losses=as_given_up(accepted, found.behind),
+                accepted_unbilled=tuple(sorted(unbilled, key=lambda each: each.name)),
+                price_periods=self.prices.digests_of(month),
+            )
+        )
         closed_months.write(self.store, closed)
         return closed
 
     def due(self, *, grace: dt.timedelta = GRACE) -> str | None:
-        """Return the next month to close, when its time has come.
+        """Return the next month to close, when its time has come; first one whose close broke off.
 
         Raises:
             BillingError: A closed month was changed.
         """
+        if (broken_off := closed_months.unfinished(self.store)) is not None:
+            return broken_off
         month = self._first_open()
         return month if month and months.bounds(month)[1] + grace <= self.now else None
 
@@ -112,15 +127,12 @@ class Books:
             self.parts.current(day)
         return len(days)
 
-    def credit(self, order: CreditOrder) -> tuple[Credit, str]:
-        """Write a credit note.
-
-        Returns:
-            The note, and the open month whose invoice it appears on.
+    def note(self, order: NoteOrder) -> Note:
+        """Write a credit or debit note, which appears on the next open month's invoice.
 
         Raises:
-            BillingError: The month that it corrects is open, the customer owed nothing then, or
-                the credits would come to more than was owed.
+            BillingError: The month that it corrects is open; the customer has no invoice there (for
+                a debit: and is unknown); or the credits would come to more than was owed.
         """
         chain = closed_months.read_chain(self.store)
         corrected = next((each for each in chain if each.month == order.month), None)
@@ -129,15 +141,18 @@ class Books:
                 f"{order.month} is not closed: correct what it is made from, not its invoice"
             )
         owed = {each.customer: each.due for each in corrected.statement.invoices}
-        if order.customer not in owed:
+        # A debit may be the first that a customer pays for a month.
+        known = order.kind == "debit" and self.prices.at(self.now.date()).terms(order.customer)
+        if order.customer not in owed and not known:
             raise BillingError(
                 f"{order.customer!r} has no invoice for {order.month}; "
                 f"there are {', '.join(owed) or 'none'}"
             )
-        appears_in = months.following(chain[-1].month)
-        return (
-            write_credit(self.store, order, appears_in=appears_in, owed=owed[order.customer]),
-            appears_in,
+        return write_note(
+            self.store,
+            order,
+            appears_in=months.following(chain[-1].month),
+            owed=owed.get(order.customer, money.ZERO),
         )
 
     def billed_parts(self, month: str) -> tuple[BilledPart, ...]:
@@ -187,9 +202,7 @@ def _refuse_early(month: str, now: dt.datetime, grace: dt.timedelta) -> None:
 
 def _refuse_out_of_order(store: ObjectStore, month: str, chain: Sequence[ClosedMonth]) -> None:
     if any(closed.month == month for closed in chain):
-        raise BillingError(
-            f"{month} is closed already and never changes: correct it with a credit note"
-        )
+        raise BillingError(f"{month} is closed already and never changes: correct it with a note")
     if chain and month != months.following(chain[-1].month):
         raise BillingError(
             f"{month} cannot be closed: the next month to close is "
@@ -199,13 +212,4 @@ def _refuse_out_of_order(store: ObjectStore, month: str, chain: Sequence[ClosedM
         raise BillingError(
             f"{month} cannot be closed: {', '.join(earlier)} had usage and is open; "
             f"close {earlier[0]} first"
-        )
-
-
-def _refuse_unreadable(found: Iterable[Attention], month: str) -> None:
-    files = [each for each in found if each.kind in _NOT_READ]
-    if files:
-        named = "; ".join(f"{each.where}: {each.detail}" for each in files)
-        raise BillingError(
-            f"{month} cannot be closed: a file is missing or cannot be read: {named}"
         )

@@ -12,8 +12,13 @@ from typing import Final
 
 from serving.billing import money, terms
 from serving.billing.counts import total
-from serving.billing.credits import Credit
-from serving.billing.customers import Use, split_unknown, unknown_customers
+from serving.billing.customers import (
+    Split,
+    Use,
+    unknown_customers,
+    unmeasured_customers,
+    unpriced_customers,
+)
 from serving.billing.errors import BillingError
 from serving.billing.lines import (
     gpu_lines,
@@ -23,10 +28,11 @@ from serving.billing.lines import (
     token_amounts,
     token_lines,
 )
-from serving.billing.months import first_day, month_of
+from serving.billing.months import days, first_day, month_of
+from serving.billing.notes import Note
 from serving.billing.platform import platform_lines
 from serving.billing.prices import ANY_CUSTOMER, PriceTable
-from serving.billing.statement import DayTotal, Invoice, Line, Statement
+from serving.billing.statement import NOTE_KINDS, DayTotal, Invoice, Line, Statement
 from serving.billing.usage import Attention, Counts, DayPart, Orphan, RunRow, UsageRow
 
 LARGE_POOL: Final = "llm"
@@ -46,7 +52,7 @@ class MonthInputs:
     """Requests of closed months that were found without an end since."""
     runs: tuple[RunRow, ...] = ()
     """Jobs of the month, and earlier ones that no closed month bills."""
-    credits: tuple[Credit, ...] = ()
+    notes: tuple[Note, ...] = ()
     attention: tuple[Attention, ...] = ()
     """What was found wrong outside the parts."""
     previous: str | None = None
@@ -59,9 +65,10 @@ def make_statement(
     """Bill a month. The order of the inputs does not matter.
 
     Raises:
-        BillingError: The month or a day has no prices, a pool or GPU type has none, a part is not
-            of the month or there twice, or counts cannot be.
+        BillingError: The whole month is before the price table, a pool or GPU type has no price, a
+            part is not of the month or there twice, or counts cannot be.
     """
+    prices.at(days(inputs.month)[-1])
     parts = _sorted_parts(inputs)
     gpu = [row for part in parts for row in part.gpu]
     use = Use(
@@ -69,8 +76,8 @@ def make_statement(
         gpu=tuple(row for row in gpu if row.kind == "used"),
         runs=inputs.runs,
     )
-    known, unknown = split_unknown(use, prices)
-    invoices = _invoices(inputs, known, prices)
+    split = Split.of(use, prices)
+    invoices = _invoices(inputs, split.billed, prices)
     return Statement(
         month=inputs.month,
         environment=environment,
@@ -78,11 +85,20 @@ def make_statement(
         closed=closed,
         invoices=invoices,
         platform=platform_lines(
-            [*(row for row in gpu if row.kind != "used"), *unknown.gpu], prices
+            [*(row for row in gpu if row.kind != "used"), *split.unknown.gpu, *split.unpriced.gpu],
+            prices,
         ),
-        days=_day_totals(known, inputs.month),
+        days=_day_totals(split.billed, inputs.month),
         orphans=_orphans(parts, inputs),
-        attention=_attention(parts, inputs, unknown_customers(unknown, prices, inputs.month)),
+        attention=_attention(
+            parts,
+            inputs,
+            [
+                *unknown_customers(split.unknown, prices, inputs.month),
+                *unpriced_customers(split.unpriced, prices),
+                *unmeasured_customers(invoices),
+            ],
+        ),
         total_due=money.add(invoice.due for invoice in invoices),
         price_digest=prices.digest,
         parts={part.day.isoformat(): part.digest for part in parts},
@@ -107,7 +123,7 @@ def _invoices(inputs: MonthInputs, use: Use, prices: PriceTable) -> tuple[Invoic
         *token_lines(use.tokens, prices, inputs.month),
         *gpu_lines(use.gpu, prices),
         *run_lines(use.runs, prices, inputs.month),
-        *(credit.line() for credit in inputs.credits),
+        *(note.line() for note in inputs.notes),
     ):
         lines[line.customer].append(line)
     for customer in _contracted(inputs.month, prices):
@@ -120,7 +136,8 @@ def _invoices(inputs: MonthInputs, use: Use, prices: PriceTable) -> tuple[Invoic
 
 def _contracted(month: str, prices: PriceTable) -> list[str]:
     """Customers that owe something whether they ask or not."""
-    agreed = prices.at(first_day(month)).customers or {}
+    first = first_day(month)
+    agreed = (prices.at(first).customers if first >= prices.begins else None) or {}
     return [
         name
         for name, each in agreed.items()
@@ -131,7 +148,8 @@ def _contracted(month: str, prices: PriceTable) -> list[str]:
 def _invoice(agreed: terms.MonthTerms, used: list[Line], prices: PriceTable) -> Invoice:
     lines = sorted(used, key=lambda line: sort_key(line, agreed.month))
     lines += [*terms.fee(agreed), *terms.free_tier(agreed, lines, prices)]
-    lines += terms.top_up(agreed, money.add(line.amount for line in lines if line.kind != "credit"))
+    month_cost = money.add(line.amount for line in lines if line.kind not in NOTE_KINDS)
+    lines += terms.top_up(agreed, month_cost)
     lines.sort(key=lambda line: sort_key(line, agreed.month))
     tokens = [line for line in lines if line.kind == "tokens"]
     cost = money.add(line.amount for line in lines)
@@ -210,12 +228,12 @@ def _orphans(parts: Iterable[DayPart], inputs: MonthInputs) -> tuple[Orphan, ...
 
 
 def _attention(
-    parts: Iterable[DayPart], inputs: MonthInputs, unknown: Iterable[Attention]
+    parts: Iterable[DayPart], inputs: MonthInputs, not_billed: Iterable[Attention]
 ) -> tuple[Attention, ...]:
     found = [each for part in parts for each in part.attention]
     return tuple(
         sorted(
-            [*found, *inputs.attention, *unknown],
+            [*found, *inputs.attention, *not_billed],
             key=lambda each: (each.kind, each.where, each.detail, each.requests),
         )
     )

@@ -1,18 +1,17 @@
-"""A statement as JSON values and back, without loss. No I/O."""
+"""Statements and closed months as JSON values and back, without loss. No I/O."""
 
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from serving.billing.errors import BillingError
 from serving.billing.money import plain
-from serving.billing.statement import Statement
 
-_STATEMENT: Final = TypeAdapter(Statement)
+Parsed = TypeVar("Parsed")
 
 
 def to_json(value: Any) -> Any:
@@ -30,14 +29,14 @@ def to_json(value: Any) -> Any:
     return value
 
 
-def from_json(values: Any, place: str) -> Statement:
-    """Read a statement back; `place` is what an error names.
+def from_json(kind: TypeAdapter[Parsed], values: Any, place: str) -> Parsed:
+    """Read a dataclass back; `place` is what an error names.
 
     Raises:
-        BillingError: The values are not a statement.
+        BillingError: The values are not one.
     """
     try:
-        return _STATEMENT.validate_python(values)
+        return kind.validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

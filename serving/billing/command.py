@@ -12,12 +12,15 @@ from serving.billing.errors import BillingError
 from serving.billing.focus import render_focus
 from serving.billing.render import render_csv, render_json, render_table
 from serving.billing.statement import Statement
+from serving.billing.usage import Counts
 
 ATTENTION_STATUS: Final = 3
 """Exit status when the bill is made and a person must look at it."""
 IN_FLIGHT: Final = dt.timedelta(hours=1)
 """A request without an end may still run for this long after its admission."""
-_ACCEPTED: Final = "accepted-loss"
+UNMEASURED_PERCENT: Final = 1
+"""Share of a customer's requests without a token count, above which a person must look: single ones
+come from streams that were cut off, more than that from a model server that does not report."""
 _FILE_WIDTH: Final = 160
 
 
@@ -62,12 +65,19 @@ def write_statement(statement: Statement, form: BillFormat, folder: Path) -> lis
 def needs_person(statement: Statement, now: dt.datetime) -> bool:
     """Whether anything is not billed that a person must look at.
 
-    A request without an end counts when it cannot be in flight any more. A loss that was given up
-    when the month was closed does not.
+    A request without an end counts when it cannot be in flight any more, and requests that nobody
+    measured when they are more than `UNMEASURED_PERCENT` of a customer's. A loss that was given up
+    when the month was closed does not count.
     """
-    return any(found.kind != _ACCEPTED for found in statement.attention) or any(
-        orphan.admitted < now - IN_FLIGHT for orphan in statement.orphans
+    return (
+        any(found.kind not in {"accepted-loss", "unmeasured"} for found in statement.attention)
+        or any(orphan.admitted < now - IN_FLIGHT for orphan in statement.orphans)
+        or any(_often_unmeasured(invoice.counts) for invoice in statement.invoices)
     )
+
+
+def _often_unmeasured(counts: Counts) -> bool:
+    return 100 * counts.unmeasured > UNMEASURED_PERCENT * counts.requests
 
 
 def _text(statement: Statement, form: BillFormat) -> str:

@@ -1,18 +1,19 @@
-"""Customers that the price table does not know: not billed, and not lost. No I/O."""
+"""What customers used and are not billed for: named, and not lost. No I/O."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, Literal, Self
 
 from serving.billing import money
 from serving.billing.counts import total
 from serving.billing.lines import gpu_lines, run_lines, token_lines
 from serving.billing.prices import PriceTable
+from serving.billing.statement import Invoice
 from serving.billing.usage import Attention, GpuRow, RunRow, UsageRow
 
 UNKNOWN_CUSTOMER: Final = "unknown-customer"
 
-_Row = TypeVar("_Row", UsageRow, GpuRow, RunRow)
+Row = UsageRow | GpuRow | RunRow
 
 
 @dataclass(frozen=True)
@@ -27,31 +28,40 @@ class Use:
     @property
     def customers(self) -> list[str]:
         """Their names, sorted."""
-        rows: tuple[UsageRow | GpuRow | RunRow, ...] = (*self.tokens, *self.gpu, *self.runs)
+        rows: tuple[Row, ...] = (*self.tokens, *self.gpu, *self.runs)
         return sorted({row.customer for row in rows if row.customer is not None})
+
+    def where(self, accepts: Callable[[Row], bool]) -> "Use":
+        """Return the rows that a condition accepts."""
+        return Use(
+            tuple(filter(accepts, self.tokens)),
+            tuple(filter(accepts, self.gpu)),
+            tuple(filter(accepts, self.runs)),
+        )
 
     def of(self, customer: str) -> "Use":
         """Return what one of them used."""
-        return Use(
-            tuple(row for row in self.tokens if row.customer == customer),
-            tuple(row for row in self.gpu if row.customer == customer),
-            tuple(row for row in self.runs if row.customer == customer),
-        )
+        return self.where(lambda row: row.customer == customer)
 
 
-def split_unknown(use: Use, prices: PriceTable) -> tuple[Use, Use]:
-    """Return what known customers used and what unknown ones did, by the prices of each day.
+@dataclass(frozen=True)
+class Split:
+    """Use, by whether it can be billed."""
 
-    Raises:
-        BillingError: A day has no prices.
-    """
-    known_tokens, unknown_tokens = _split(use.tokens, prices)
-    known_gpu, unknown_gpu = _split(use.gpu, prices)
-    known_runs, unknown_runs = _split(use.runs, prices)
-    return (
-        Use(known_tokens, known_gpu, known_runs),
-        Use(unknown_tokens, unknown_gpu, unknown_runs),
-    )
+    billed: Use
+    unknown: Use
+    """By customers that the price table does not know on that day."""
+    unpriced: Use
+    """On days before the price table begins."""
+
+    @classmethod
+    def of(cls, use: Use, prices: PriceTable) -> Self:
+        """Split what was used, by the prices of each day."""
+
+        def kept(sort: str) -> Use:
+            return use.where(lambda row: _sort(row, prices) == sort)
+
+        return cls(kept("billed"), kept("unknown"), kept("unpriced"))
 
 
 def unknown_customers(use: Use, prices: PriceTable, month: str) -> list[Attention]:
@@ -63,14 +73,50 @@ def unknown_customers(use: Use, prices: PriceTable, month: str) -> list[Attentio
     return [_attention(name, use.of(name), prices, month) for name in use.customers]
 
 
-def _split(rows: Iterable[_Row], prices: PriceTable) -> tuple[tuple[_Row, ...], tuple[_Row, ...]]:
-    known: list[_Row] = []
-    unknown: list[_Row] = []
-    for row in rows:
-        # A row of nobody is refused where its line is made.
-        is_known = row.customer is None or prices.at(row.day).terms(row.customer) is not None
-        (known if is_known else unknown).append(row)
-    return tuple(known), tuple(unknown)
+def unpriced_customers(use: Use, prices: PriceTable) -> list[Attention]:
+    """Name each customer that used something before the price table begins."""
+    return [_unpriced(name, use.of(name), prices) for name in use.customers]
+
+
+def unmeasured_customers(invoices: Iterable[Invoice]) -> list[Attention]:
+    """Name each customer that has requests whose tokens nobody measured; they are not billed."""
+    return [
+        Attention(
+            kind="unmeasured",
+            where=invoice.customer,
+            detail=(
+                f"not billed: the model server never reported the tokens of "
+                f"{invoice.counts.unmeasured} of {invoice.counts.requests} requests"
+            ),
+            requests=invoice.counts.unmeasured,
+        )
+        for invoice in invoices
+        if invoice.counts.unmeasured
+    ]
+
+
+def _sort(row: Row, prices: PriceTable) -> Literal["billed", "unknown", "unpriced"]:
+    if row.customer is None:
+        return "billed"  # and refused where its line is made
+    if row.day < prices.begins:
+        return "unpriced"
+    return "unknown" if prices.at(row.day).terms(row.customer) is None else "billed"
+
+
+def _unpriced(customer: str, use: Use, prices: PriceTable) -> Attention:
+    counts = total(row.counts for row in use.tokens)
+    gpu_ms = sum(row.gpu_ms for row in use.gpu) + sum(row.gpu_ms for row in use.runs)
+    return Attention(
+        kind="no-price",
+        where=customer,
+        detail=(
+            f"not billed: the price table begins on {prices.begins}; before that day were "
+            f"{counts.requests} requests, {counts.input_tokens} input and {counts.output_tokens} "
+            f"output tokens and {gpu_ms} GPU-milliseconds; add a period that covers them before "
+            "the month is closed"
+        ),
+        requests=counts.requests,
+    )
 
 
 def _attention(customer: str, use: Use, prices: PriceTable, month: str) -> Attention:
@@ -88,7 +134,8 @@ def _attention(customer: str, use: Use, prices: PriceTable, month: str) -> Atten
             f"not billed: `customers` in the price table has no such name; {counts.requests} "
             f"requests, {counts.input_tokens} input and {counts.output_tokens} output tokens and "
             f"{sum(line.gpu_ms for line in lines)} GPU-milliseconds would cost "
-            f"{cost} {prices.currency}; add the name before the month is closed"
+            f"{cost} {prices.currency}; before the month is closed, add the name, in a period "
+            "that begins in no closed month"
         ),
         requests=counts.requests,
     )

@@ -55,6 +55,7 @@ _AGREED: Final[Mapping[LineKind, tuple[str, str, str]]] = {
     "flat_fee": ("Purchase", "Recurring", "Monthly fee"),
     "minimum": ("Adjustment", "Recurring", "Top-up to the monthly minimum"),
     "credit": ("Credit", "One-Time", "Credit note"),
+    "debit": ("Adjustment", "One-Time", "Debit note"),
 }
 _JOBS: Final[Mapping[LineKind, str]] = {
     "gpu_time": "inference",

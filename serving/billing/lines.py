@@ -125,7 +125,7 @@ def period_of(line: Line, prices: PriceTable) -> PricePeriod:
     """Return the prices that a line was made with.
 
     Raises:
-        BillingError: It was made with none, as a credit is.
+        BillingError: It was made with none, as a note is.
     """
     if line.price_from is None:
         raise BillingError(f"a line of kind {line.kind} has no prices")

@@ -10,10 +10,10 @@ from registry.store import ObjectStore
 from serving.billing import months
 from serving.billing.charges import MonthInputs
 from serving.billing.closed import AcceptedLoss, ClosedMonth
-from serving.billing.credits import Credit, read_credits
 from serving.billing.errors import BillingError
+from serving.billing.notes import Note, read_notes
 from serving.billing.runs import read_runs
-from serving.billing.statement import Line
+from serving.billing.statement import NOTE_KINDS, Line
 from serving.billing.usage import Attention, DayPart, Orphan, RunRow, UsageRow
 from serving.billing.writers import Behind, attention, behind, read_writers
 from serving.warehouse import layout
@@ -60,7 +60,7 @@ class _Scope:
     """A month, and the months closed before it, which say what it bills.
 
     The month after the newest closed one also bills what arrived late: use in closed months,
-    earlier jobs, and credit notes that missed theirs. Late GPU time is not billed: it was idle
+    earlier jobs, and notes that missed theirs. Late GPU time is not billed: it was idle
     or unmeasured when its day was closed.
     """
 
@@ -81,10 +81,17 @@ class _Scope:
                 yield from invoice.lines
 
     def behind(self, writers: Iterable[WriterState]) -> tuple[Behind, ...]:
-        """Ledgers that may hold requests of the month and were not given up before."""
-        given_up = {loss.name for closed in self.chain for loss in closed.accepted_losses}
+        """Ledgers that may hold requests of the month and were not given up before.
+
+        One that was shipped further since it was given up lives, and is among them again.
+        """
+        given_up = {
+            (loss.name, loss.shipped_until)
+            for closed in self.chain
+            for loss in closed.accepted_losses
+        }
         found = behind(writers, months.bounds(self.month)[1])
-        return tuple(each for each in found if each.name not in given_up)
+        return tuple(each for each in found if (each.name, each.shipped_until) not in given_up)
 
 
 def gather(
@@ -120,8 +127,8 @@ def gather(
         late=late.rows,
         late_orphans=late.orphans,
         runs=_runs(store, scope),
-        credits=_credits(store, scope),
-        attention=(*late.attention, *attention(found, accepted, writers), *_missing(store, month)),
+        notes=_notes(store, scope),
+        attention=(*late.attention, *attention(found, accepted, writers), *_missing(store, scope)),
         previous=chain[-1].digest if chain else None,
     )
     return OpenMonth(inputs, late.parts, found)
@@ -188,17 +195,24 @@ def _late_day(parts: DayParts, day: dt.date, digest: str | None) -> _Late:
     )
 
 
-def _missing(store: ObjectStore, month: str) -> list[Attention]:
-    """Name the files that are gone of a month and of those before it, whose late use it bills."""
+def _missing(store: ObjectStore, scope: _Scope) -> list[Attention]:
+    """Name the files that are gone of a month and of those before it, whose late use it bills.
+
+    One that a closed month did without, and says so, keeps no later month open.
+    """
+    given_up = {
+        (each.kind, each.where) for closed in scope.chain for each in closed.accepted_unbilled
+    }
     try:
         found = missing_files(store)
     except RegistryError as error:
         raise BillingError(f"shipping: {error}") from error
-    return [
+    named = [
         Attention("missing-file", file.key, _advice(file))
         for file in found
-        if months.month_of(_day_of(file.key)) <= month
+        if months.month_of(_day_of(file.key)) <= scope.month
     ]
+    return [each for each in named if (each.kind, each.where) not in given_up]
 
 
 def _advice(file: MissingFile) -> str:
@@ -206,8 +220,8 @@ def _advice(file: MissingFile) -> str:
     return (
         "was shipped and is gone, its requests are not billed: put it back from a backup of the "
         f"warehouse; or remove {shipped.key} and restart the shipper of {shipped.writer}: while "
-        f"segment {shipped.segment} is on its volume, it is shipped again; or, when both are lost, "
-        f"take the file out of {shipped.key}"
+        f"segment {shipped.segment} is on its volume, it is shipped again; when both are lost, "
+        "close the month without it"
     )
 
 
@@ -224,13 +238,10 @@ def _runs(store: ObjectStore, scope: _Scope) -> tuple[RunRow, ...]:
     )
 
 
-def _credits(store: ObjectStore, scope: _Scope) -> tuple[Credit, ...]:
-    billed = {line.reference for line in scope.billed_lines() if line.kind == "credit"}
+def _notes(store: ObjectStore, scope: _Scope) -> tuple[Note, ...]:
+    billed = {line.reference for line in scope.billed_lines() if line.kind in NOTE_KINDS}
     return tuple(
-        note
-        for appears_in, notes in sorted(read_credits(store).items())
-        for note in notes
-        if note.id not in billed and scope.bills(appears_in)
+        note for note in read_notes(store) if note.id not in billed and scope.bills(note.appears_in)
     )
 
 

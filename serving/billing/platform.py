@@ -22,24 +22,30 @@ class _Key(NamedTuple):
 def platform_lines(rows: Iterable[GpuRow], prices: PriceTable) -> tuple[PlatformLine, ...]:
     """Return one line for each kind, pool and kind of GPU, valued at the prices of each day.
 
+    Time before the price table begins has no value.
+
     Args:
-        rows: GPU time that was idle or unmeasured, and what unknown customers used.
+        rows: GPU time that was idle or unmeasured, and what customers used that are not billed.
         prices: The price table.
 
     Raises:
-        BillingError: A day or pool has no price, or GPU time is negative.
+        BillingError: A pool has no price, or GPU time is negative.
     """
-    grouped: defaultdict[_Key, defaultdict[dt.date, int]] = defaultdict(lambda: defaultdict(int))
+    grouped: defaultdict[_Key, defaultdict[dt.date | None, int]] = defaultdict(
+        lambda: defaultdict(int)
+    )
     for row in rows:
         kind = "unbilled" if row.kind == "used" else row.kind
         key = _Key(kind, row.pool, row.gpu_type, row.price_class)
-        grouped[key][prices.at(row.day).from_day] += gpu_time(row)
+        period = None if row.day < prices.begins else prices.at(row.day).from_day
+        grouped[key][period] += gpu_time(row)
     return tuple(_line(key, grouped[key], prices) for key in sorted(grouped))
 
 
-def _line(key: _Key, by_period: dict[dt.date, int], prices: PriceTable) -> PlatformLine:
+def _line(key: _Key, by_period: dict[dt.date | None, int], prices: PriceTable) -> PlatformLine:
     amounts = (
         gpu_amount(gpu_ms, prices.at(day).pool(key.pool).gpu_hour)
         for day, gpu_ms in by_period.items()
+        if day is not None
     )
     return PlatformLine(**key._asdict(), gpu_ms=sum(by_period.values()), amount=money.add(amounts))

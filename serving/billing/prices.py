@@ -19,6 +19,8 @@ from pydantic import (
 )
 
 from registry import documents
+from serving.billing import months
+from serving.billing.codec import to_json
 from serving.billing.errors import BillingError
 from serving.billing.usage import PriceClass
 
@@ -90,7 +92,7 @@ class CustomerTerms(_Model):
 
     monthly_fee: Price = Decimal(0)
     minimum: Price = Decimal(0)
-    """What an invoice comes to at least, before credit notes; the fee counts towards it."""
+    """What an invoice comes to at least, before notes; the fee counts towards it."""
     free_tokens: dict[_Name, FreeTokens] = Field(default_factory=dict)
 
 
@@ -117,6 +119,11 @@ class PricePeriod(_Model):
                         f"there are {', '.join(sorted(self.pools))}"
                     )
         return self
+
+    @property
+    def digest(self) -> str:
+        """`sha256:…` of what it says; two ways to write an amount are the same."""
+        return documents.digest(to_json(self.model_dump(by_alias=True)))
 
     def pool(self, name: str) -> PoolPrices:
         """Return the prices of a pool.
@@ -172,6 +179,21 @@ class PriceTable(_Model):
         """`sha256:…` of the table's values."""
         return documents.digest(self.model_dump(mode="json", by_alias=True))
 
+    def digests_of(self, month: str) -> dict[str, str]:
+        """Return the digest of each period that a month has a day in, by the period's first day."""
+        days = months.days(month)
+        ends = [period.from_day for period in self.prices[1:]] + [dt.date.max]
+        return {
+            period.from_day.isoformat(): period.digest
+            for period, end in zip(self.prices, ends, strict=True)
+            if period.from_day <= days[-1] and end > days[0]
+        }
+
+    @property
+    def begins(self) -> dt.date:
+        """The first day that has prices."""
+        return self.prices[0].from_day
+
     def at(self, day: dt.date) -> PricePeriod:
         """Return the period that a UTC day falls in.
 
@@ -182,7 +204,7 @@ class PriceTable(_Model):
             if period.from_day <= day:
                 return period
         raise BillingError(
-            f"no price for {day}: the table begins on {self.prices[0].from_day}; "
+            f"no price for {day}: the table begins on {self.begins}; "
             "add a period that covers the day"
         )
 

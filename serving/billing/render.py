@@ -34,6 +34,7 @@ _TITLES: Final[dict[LineKind, str]] = {
     "free_tier": "free tokens, {served_model}",
     "minimum": "minimum",
     "credit": "credit note {reference}",
+    "debit": "debit note {reference}",
 }
 
 

@@ -7,13 +7,23 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal
+from typing import Final, Literal
 
 from serving.billing.usage import NO_COUNTS, Attention, Counts, Orphan, PriceClass
 
 LineKind = Literal[
-    "tokens", "gpu_time", "training", "evaluation", "flat_fee", "free_tier", "minimum", "credit"
+    "tokens",
+    "gpu_time",
+    "training",
+    "evaluation",
+    "flat_fee",
+    "free_tier",
+    "minimum",
+    "credit",
+    "debit",
 ]
+NOTE_KINDS: Final[tuple[LineKind, ...]] = ("credit", "debit")
+"""Corrections of closed months; each is on the invoice of a later one."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +35,7 @@ class Line:
     amount: Decimal
     month: str
     """`YYYY-MM` of the use; an earlier one than the statement's for what arrived late. For a
-    credit, the month that it corrects."""
+    note, the month that it corrects."""
     domain: str | None = None
     served_model: str | None = None
     version: str | None = None
@@ -46,7 +56,7 @@ class Line:
     gpu_type: str | None = None
     price_class: PriceClass | None = None
     reference: str | None = None
-    """Run id, credit note id or the like."""
+    """Id of a run or note."""
     note: str = ""
 
 

@@ -24,14 +24,15 @@ from serving.billing.command import (
     write_statement,
 )
 from serving.billing.config import BillingConfig
-from serving.billing.credits import CreditOrder
 from serving.billing.errors import BillingError
 from serving.billing.money import plain
 from serving.billing.months import month_of
+from serving.billing.notes import NoteOrder
 from serving.billing.part_events import BilledRequest
 from serving.billing.prices import read_prices
 from serving.billing.runs import collect_runs
 from serving.billing.statement import Statement
+from serving.billing.unbilled import AcceptedUnbilled
 from serving.billing.warehouse_days import WarehouseDays
 from serving.warehouse.files import open_warehouse
 
@@ -78,30 +79,34 @@ def close(
     *,
     month: str | None = None,
     accepted: Sequence[AcceptedLoss] = (),
+    unbilled: Sequence[AcceptedUnbilled] = (),
 ) -> int:
     """Close a month, or every month whose time has come, in their order."""
-    if accepted and month is None:
-        raise BillingError(f"--accept-lost {accepted[0].name}: say of which --month")
+    names = [*(each.name for each in accepted), *(each.name for each in unbilled)]
+    if names and month is None:
+        raise BillingError(f"{names[0]} is accepted: say for which --month")
     books = _books_with_runs(config, now)
-    found = [books.close(month, accepted=accepted)] if month else _close_due(books)
+    found = (
+        [books.close(month, accepted=accepted, unbilled=unbilled)] if month else _close_due(books)
+    )
     statements: list[Statement] = []
     for closed in found:
         statement = closed.statement
         sys.stdout.write(
             f"closed {closed.month}: {len(statement.invoices)} invoices, "
-            f"{plain(statement.total_due)} {statement.currency}, {closed.digest}\n"
+            f"{plain(statement.total_due)} {statement.currency}; digest to keep: {closed.digest}\n"
         )
         statements.append(statement)
     return _status(statements, now)
 
 
-def credit(config: BillingConfig, now: dt.datetime, order: CreditOrder) -> None:
-    """Write a credit note for a closed month."""
+def note(config: BillingConfig, now: dt.datetime, order: NoteOrder) -> None:
+    """Write a credit or debit note for a closed month."""
     books = open_books(config, now)
-    note, appears_in = books.credit(order)
+    written = books.note(order)
     sys.stdout.write(
-        f"credit note {note.id}: {plain(note.amount)} {books.prices.currency} for "
-        f"{note.customer}, on the invoice of {appears_in}\n"
+        f"{written.kind} note {written.id}: {plain(written.amount)} {books.prices.currency} for "
+        f"{written.customer}, on the invoice of {written.appears_in}\n"
     )
 
 

@@ -27,14 +27,12 @@ class MonthTerms:
 
     @classmethod
     def of(cls, customer: str, month: str, prices: PriceTable) -> "MonthTerms":
-        """Look the terms up; a customer that is not known on the first day has none yet.
-
-        Raises:
-            BillingError: The month begins before the price table.
-        """
-        period = prices.at(first_day(month))
-        terms = period.terms(customer) or NO_TERMS
-        return cls(customer, month, period.from_day, terms)
+        """Look the terms up; who is not known on the first day, or has no prices, has none yet."""
+        first = first_day(month)
+        if first < prices.begins:
+            return cls(customer, month, prices.begins, NO_TERMS)
+        period = prices.at(first)
+        return cls(customer, month, period.from_day, period.terms(customer) or NO_TERMS)
 
 
 def fee(agreed: MonthTerms) -> list[Line]:

@@ -16,8 +16,10 @@ AttentionKind = Literal[
     "invalid-tokens",
     "lost-volume",
     "missing-file",
+    "no-price",
     "unknown-customer",
     "unknown-pod",
+    "unmeasured",
     "unreadable-file",
 ]
 """What a person must look at. Not billed, unless it says otherwise:
@@ -30,10 +32,15 @@ AttentionKind = Literal[
 - `incomplete-record`: a request without the fields that every request has.
 - `invalid-tokens`: a token count that cannot be.
 - `lost-volume`: what a ledger held that its writer came back without.
-- `missing-file`: a file that was shipped and is gone; it keeps a month from being closed.
+- `missing-file`: a file that was shipped and is gone.
+- `no-price`: used on days before the price table begins.
 - `unknown-customer`: the price table lists customers, and not this one.
 - `unknown-pod`: GPU time of a pod that no report has; the tokens of its answers are billed.
-- `unreadable-file`: a file of the warehouse; it keeps a month from being closed.
+- `unmeasured`: requests of a customer whose tokens the model server never reported.
+- `unreadable-file`: a file of the warehouse.
+
+`missing-file`, `no-price`, `unknown-customer` and `unreadable-file` keep a month from being closed,
+unless they are accepted by name.
 """
 
 

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from registry.errors import RegistryError
 from registry.store import ObjectStore
@@ -81,6 +81,17 @@ def refuse_behind(found: Iterable[Behind], accepted: Iterable[AcceptedLoss], mon
             f"{'; '.join(map(str, waiting))}. Start their shippers, or, where a volume is lost for "
             f"good, repeat with --accept-lost {waiting[0].name} --reason '…'"
         )
+
+
+def as_given_up(
+    accepted: Iterable[AcceptedLoss], found: Iterable[Behind]
+) -> tuple[AcceptedLoss, ...]:
+    """Return the accepted losses by name, each with how far it was shipped."""
+    until = {each.name: each.shipped_until for each in found}
+    return tuple(
+        replace(loss, shipped_until=until[loss.name])
+        for loss in sorted(accepted, key=lambda loss: loss.name)
+    )
 
 
 def attention(

@@ -10,8 +10,10 @@
     parts/day=<day>/part.json                        which part of the day is the newest
     parts/day=<day>/<sha256>.json                    a day, de-duplicated and summed; create-only
     parts/day=<day>/<sha256>.parquet                 the events of that part; create-only
-    closed/<month>.json                              a closed month
-    credits/<month>/<id>.json                        credit notes, by the month that they appear in
+    closed/<month>.json                              a closed month; create-only
+    closed-heads/<month>.json                        that it was closed, and its digest; create-only
+    notes/<month>/<id>.json                          credit and debit notes, by the month that they
+                                                     correct; create-only
 
 Days and months are of UTC, written as ISO 8601.
 """
@@ -29,7 +31,8 @@ RUNS: Final = "runs/"
 COUNTERS: Final = "counters/"
 PARTS: Final = "parts/"
 CLOSED: Final = "closed/"
-CREDITS: Final = "credits/"
+CLOSED_HEADS: Final = "closed-heads/"
+NOTES: Final = "notes/"
 
 _NEWEST_PART: Final = re.compile(rf"{PARTS}day=([0-9-]{{10}})/part\.json")
 _SAMPLE: Final = re.compile(rf"{COUNTERS}day=[0-9-]{{10}}/(.+)-(\d{{8}}T\d{{12}}Z)\.json")
@@ -116,11 +119,26 @@ def closed_month(key: str) -> str:
     return key.removeprefix(CLOSED).removesuffix(".json")
 
 
-def credit_key(month: str, credit_id: str) -> str:
-    """Key of a credit note that appears in a month."""
-    return f"{CREDITS}{month}/{credit_id}.json"
+def closed_head_key(month: str) -> str:
+    """Key of the digest of a closed month, kept apart from it."""
+    return f"{CLOSED_HEADS}{month}.json"
 
 
-def credit_month(key: str) -> str:
-    """The month that a credit note appears in."""
-    return key.removeprefix(CREDITS).partition("/")[0]
+def closed_head_month(key: str) -> str:
+    """What `closed_head_key` was given."""
+    return key.removeprefix(CLOSED_HEADS).removesuffix(".json")
+
+
+def notes_folder(month: str) -> str:
+    """Folder of the notes that correct a month, with its final slash."""
+    return f"{NOTES}{month}/"
+
+
+def note_key(month: str, note_id: str) -> str:
+    """Key of a note that corrects a month."""
+    return f"{notes_folder(month)}{note_id}.json"
+
+
+def note_month(key: str) -> str:
+    """The month that a note corrects."""
+    return key.removeprefix(NOTES).partition("/")[0]

@@ -1,4 +1,4 @@
-"""`pipeline bill`: bills, the close of a month, credit notes."""
+"""`pipeline bill`: bills, the close of a month, notes on closed ones."""
 
 import datetime as dt
 import getpass
@@ -15,9 +15,10 @@ from serving.billing import tasks
 from serving.billing.closed import AcceptedLoss
 from serving.billing.command import ATTENTION_STATUS, BillFormat
 from serving.billing.config import BillingConfig
-from serving.billing.credits import order_credit
 from serving.billing.gpu_time import UNCALIBRATED, GpuWeights
+from serving.billing.notes import order_note
 from serving.billing.open_month import days_in
+from serving.billing.unbilled import AcceptedUnbilled
 from serving.pod_reports.no_gpus import report_no_gpus
 from serving.warehouse import layout
 from stacks.cli.options import Environment
@@ -28,6 +29,13 @@ from stacks.paths import ROOT
 from substrates.local.substrate import LocalSubstrate
 
 Month = Annotated[str, typer.Option("--month", help="YYYY-MM, in UTC")]
+Corrected = Annotated[str, typer.Option("--month", help="closed month to correct, YYYY-MM")]
+Customer = Annotated[str, typer.Option("--customer", help="whose invoice")]
+Amount = Annotated[
+    str, typer.Option("--amount", help="in the currency of the prices, such as 12.50")
+]
+Reason = Annotated[str, typer.Option("--reason", help="what the customer reads on the invoice")]
+By = Annotated[str | None, typer.Option("--by", help="who decides; default: you")]
 _SHIPPING_ATTEMPTS = 3
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
@@ -75,43 +83,55 @@ def close(
         list[str] | None,
         typer.Option(metavar="WRITER:LEDGER_ID", help="a ledger that is lost for good"),
     ] = None,
+    accept_unbilled: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND:WHERE", help="an attention that stays unbilled for good"),
+    ] = None,
     reason: Annotated[str, typer.Option(help="why it is given up; is kept")] = "",
     environment: Environment = "local",
 ) -> None:
     """Close a month: its invoices never change again.
 
     A month closes a day after its end, when every router has shipped past it, in the order of the
-    months. What arrives later is billed in the next open month.
+    months. What arrives later is billed in the next open month. What is named as unbilled and could
+    still be put right (an unknown customer, days without a price, a file that is gone or cannot be
+    read) keeps the month open, unless it is accepted.
     """
     accepted = [AcceptedLoss.named(name, reason) for name in accept_lost or ()]
+    unbilled = [AcceptedUnbilled.named(name, reason) for name in accept_unbilled or ()]
     shipped = _ship(environment)
     config = _config(environment)
     _report_engine(config)
-    status = tasks.close(config, _now(), month=month, accepted=accepted)
+    status = tasks.close(config, _now(), month=month, accepted=accepted, unbilled=unbilled)
     _end(status if shipped else ATTENTION_STATUS)
 
 
 @app.command()
 def credit(
     *,
-    month: Annotated[str, typer.Option("--month", help="closed month to correct, YYYY-MM")],
-    customer: Annotated[str, typer.Option(help="who gets it")],
-    amount: Annotated[str, typer.Option(help="in the currency of the prices, such as 12.50")],
-    reason: Annotated[str, typer.Option(help="what the customer reads on the invoice")],
-    by: Annotated[str | None, typer.Option("--by", help="who decides; default: you")] = None,
+    month: Corrected,
+    customer: Customer,
+    amount: Amount,
+    reason: Reason,
+    by: By = None,
     environment: Environment = "local",
 ) -> None:
-    """Write a credit note for a closed month; it is on the next open month's invoice."""
-    now = _now()
-    order = order_credit(
-        customer=customer,
-        amount=amount,
-        month=month,
-        reason=reason,
-        by=by or getpass.getuser(),
-        date=now.date(),
-    )
-    tasks.credit(_config(environment), now, order)
+    """Take an amount off a closed month; the credit note is on the next open month's invoice."""
+    _note("credit", environment, month, customer, amount, reason, by)
+
+
+@app.command()
+def debit(
+    *,
+    month: Corrected,
+    customer: Customer,
+    amount: Amount,
+    reason: Reason,
+    by: By = None,
+    environment: Environment = "local",
+) -> None:
+    """Add an amount to a closed month; the debit note is on the next open month's invoice."""
+    _note("debit", environment, month, customer, amount, reason, by)
 
 
 @app.command()
@@ -138,6 +158,28 @@ def requests(
         domain=domain,
         served_model=adapter,
     )
+
+
+def _note(
+    kind: str,
+    environment: str,
+    month: str,
+    customer: str,
+    amount: str,
+    reason: str,
+    by: str | None,
+) -> None:
+    now = _now()
+    order = order_note(
+        kind=kind,
+        customer=customer,
+        amount=amount,
+        month=month,
+        reason=reason,
+        by=by or getpass.getuser(),
+        date=now.date(),
+    )
+    tasks.note(_config(environment), now, order)
 
 
 def _config(environment: str) -> BillingConfig:

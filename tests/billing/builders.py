@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Iterable
 from typing import Any
 
+from serving.billing.notes import Note
 from serving.billing.prices import PriceTable
 from serving.billing.usage import Counts, DayPart, GpuRow, Orphan, RunRow, UsageRow
 
@@ -82,6 +83,23 @@ def orphan(request_id: str, **changes: Any) -> Orphan:
         **changes,
     }
     return Orphan(request_id, **values)
+
+
+def note(amount: str, **changes: Any) -> Note:
+    """A note on October that appears in November."""
+    values = {
+        "kind": "credit",
+        "id": "2026-10-0001",
+        "customer": CUSTOMER,
+        "amount": amount,
+        "month": "2026-10",
+        "appears_in": MONTH,
+        "reason": "an outage",
+        "by": "finance",
+        "date": DAY,
+        **changes,
+    }
+    return Note.model_validate(values)
 
 
 def part(day: dt.date, *rows: UsageRow | GpuRow | Orphan, **changes: Any) -> DayPart:

@@ -118,11 +118,16 @@ async def test_from_the_ledger_to_a_closed_month_and_its_corrections(
     late = _event(JUNE, "bank", (2_000_000, 0, 0))
     await _write(home, _intent(late), late)
     assert _run("--month", "2024-06", "--format", "json").stdout == closed
-    _run("credit", "--month", "2024-06", "--customer", "bank", "--amount", "0.05", "--reason", "r")
+    corrected = ("--month", "2024-06", "--customer", "bank", "--reason", "r")
+    _run("credit", *corrected, "--amount", "0.05")
+    assert (
+        "debit note 2024-06-0002: 0.03 USD" in _run("debit", *corrected, "--amount", "0.03").stdout
+    )
     (invoice,) = _bill("2024-07")["invoices"]
     assert [(line["kind"], line["month"], line["amount"]) for line in invoice["lines"]] == [
         ("tokens", "2024-06", "0.20"),
         ("credit", "2024-06", "-0.05"),
+        ("debit", "2024-06", "0.03"),
     ]
 
     rows = csv.DictReader(

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from serving.billing import money
 from serving.billing.charges import MonthInputs, make_statement
 from serving.billing.counts import total
-from serving.billing.credits import Credit
 from serving.billing.errors import BillingError
 from serving.billing.prices import PriceTable
 from serving.billing.render import render_json
@@ -28,6 +27,7 @@ from tests.billing.builders import (
     POOLS,
     counts,
     gpu,
+    note,
     orphan,
     part,
     parts,
@@ -260,24 +260,16 @@ def test_late_use_has_the_price_of_its_day_and_says_so() -> None:
     assert statement.days == ()
 
 
-def test_a_credit_is_a_negative_line_and_may_turn_the_invoice() -> None:
-    credit = Credit(
-        id="2026-10-0001",
-        customer=CUSTOMER,
-        amount=Decimal("2.50"),
-        month="2026-10",
-        reason="an outage",
-        by="finance",
-        date=DAY,
-    )
+def test_notes_are_lines_outside_of_the_minimum_and_may_turn_the_invoice() -> None:
     statement = made(
         usage(counts(1, (1_000_000, 0, 0))),
-        credits=(credit,),
+        notes=(note("2.50"), note("0.75", kind="debit", id="2026-10-0002")),
         prices=table(customers={CUSTOMER: {"minimum": "1.00"}}),
     )
     assert [line.amount for line in lines(statement, "minimum")] == [Decimal("0.90")]
     assert [line.amount for line in lines(statement, "credit")] == [Decimal("-2.50")]
-    assert statement.total_due == Decimal("-1.50")
+    assert [line.amount for line in lines(statement, "debit")] == [Decimal("0.75")]
+    assert statement.total_due == Decimal("-0.75")
 
 
 def test_orphans_and_attention_of_the_parts_are_in_the_statement() -> None:
@@ -305,8 +297,50 @@ def test_what_has_no_price_or_cannot_be_stops_the_bill(row: Any, message: str) -
         made(runs=(row,)) if isinstance(row, RunRow) else made(row)
 
 
+def test_use_before_the_table_is_named_and_stops_nobodys_bill() -> None:
+    first = {"from": "2026-11-03", "pools": {"slm": {**POOLS["slm"], "gpu_hour": "3.6"}}}
+    prices = table(**first, customers={CUSTOMER: {"monthly_fee": "5"}, "*": {}})
+    before = dt.date(2026, 11, 2)
+    statement = made(
+        usage(counts(1, (1_000_000, 0, 0))),
+        usage(counts(2, (7, 0, 3)), day=before, customer="early"),
+        gpu(500, day=before, customer="early"),
+        gpu(1_000_000, day=before, kind="idle"),
+        gpu(1_000_000, kind="idle"),
+        prices=prices,
+        late=(usage(counts(4, (9, 0, 0)), day=dt.date(2026, 10, 31), customer="early"),),
+        runs=(run(250, day=before),),
+    )
+    # Terms are those of the month's first day, which has none.
+    assert [(each.customer, each.due) for each in statement.invoices] == [
+        (CUSTOMER, Decimal("0.10"))
+    ]
+    own, early = statement.attention
+    assert (own.kind, own.where, own.requests) == ("no-price", CUSTOMER, 0)
+    assert "250 GPU-milliseconds" in own.detail
+    assert (early.kind, early.where, early.requests) == ("no-price", "early", 6)
+    assert "begins on 2026-11-03" in early.detail
+    assert "16 input and 3 output tokens and 500 GPU-milliseconds" in early.detail
+    assert [(each.kind, each.gpu_ms, each.amount) for each in statement.platform] == [
+        ("idle", 2_000_000, Decimal(1)),
+        ("unbilled", 500, Decimal(0)),
+    ]
+    assert {day.customer for day in statement.days} == {CUSTOMER}
+
+
+def test_requests_that_nobody_measured_are_named_for_each_customer() -> None:
+    statement = made(
+        usage(Counts(requests=400, unmeasured=3)),
+        usage(Counts(requests=100, unmeasured=2), pool="llm"),
+        usage(counts(7), customer="b"),
+    )
+    (found,) = statement.attention
+    assert (found.kind, found.where, found.requests) == ("unmeasured", CUSTOMER, 5)
+    assert "tokens of 5 of 500 requests" in found.detail
+
+
 def test_a_month_before_the_table_stops_the_bill() -> None:
-    with pytest.raises(BillingError, match="no price for 2025-12-01: the table begins on 2026-01"):
+    with pytest.raises(BillingError, match="no price for 2025-12-31: the table begins on 2026-01"):
         make_statement(MonthInputs("2025-12", ()), "test", table())
 
 

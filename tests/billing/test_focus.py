@@ -12,12 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.billing.charges import MonthInputs, make_statement
-from serving.billing.credits import Credit
 from serving.billing.focus import COLUMNS, render_focus
 from serving.billing.prices import PriceTable
 from serving.billing.statement import Statement
 from serving.billing.usage import GpuRow, UsageRow
-from tests.billing.builders import CUSTOMER, DAY, MONTH, counts, gpu, parts, run, table, usage
+from tests.billing.builders import CUSTOMER, MONTH, counts, gpu, note, parts, run, table, usage
 
 FRONTIER = {"llm": {"input": "5", "cached_input": "0.5", "output": "25", "gpu_hour": "50"}}
 
@@ -73,15 +72,12 @@ def test_every_kind_of_charge_has_its_category() -> None:
         customers={CUSTOMER: terms},
         runs={"H100": {"spot": "2", "on-demand": "4"}},
     )
-    credit = Credit(
-        id="n1", customer=CUSTOMER, amount=Decimal(3), month="2026-10", reason="r", by="b", date=DAY
-    )
     statement = _statement(
         usage(counts(1, (1_000_000, 0, 0)), pool="llm"),
         gpu(1_800_000, pool="llm"),
         prices=prices,
         runs=(run(3_600_000),),
-        credits=(credit,),
+        notes=(note("3"), note("0.5", kind="debit", id="2026-10-0002")),
         late=(usage(counts(1, (1_000_000, 0, 0)), pool="llm", day=dt.date(2026, 10, 1)),),
     )
     found = [
@@ -97,6 +93,7 @@ def test_every_kind_of_charge_has_its_category() -> None:
         ("Credit", "", "Input Tokens", "-0.000005"),
         ("Adjustment", "", "", "61.000005"),
         ("Credit", "Correction", "", "-3.00"),
+        ("Adjustment", "Correction", "", "0.50"),
     ]
     hours = [row["PricingQuantity"] for row in _rows(statement) if row["SkuMeter"] == "GPU Time"]
     assert hours == ["0.50", "1.00"]

@@ -426,7 +426,7 @@ _LINES = st.lists(
     )
     | st.builds(
         lambda kind, amount, month: Line(kind=kind, customer="a", amount=amount, month=month),
-        st.sampled_from(["flat_fee", "free_tier", "minimum", "credit"]),
+        st.sampled_from(["flat_fee", "free_tier", "minimum", "credit", "debit"]),
         st.decimals(min_value=-(10**6), max_value=10**6, places=4),
         st.sampled_from([MONTH, "2026-10"]),
     ),

@@ -91,7 +91,8 @@ def test_what_the_committed_table_explains_can_be_switched_on(tmp_path: Path) ->
         _table() + "\n".join(line.replace("# ", "", 1) for line in examples if "llm:" not in line)
     )
     (period,) = read_prices(path).prices
-    assert period.run("H100").of("on-demand") > period.run("H100").of("spot")
+    gpu = "NVIDIA-H100-80GB-HBM3"
+    assert period.run(gpu).of("on-demand") > period.run(gpu).of("spot")
     terms = period.terms("customer-bank-A")
     assert terms is not None
     assert terms.minimum > terms.monthly_fee > 0

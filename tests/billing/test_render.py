@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 from rich.console import Console
 
 from serving.billing.charges import MonthInputs, make_statement
@@ -17,7 +18,7 @@ from serving.billing.errors import BillingError
 from serving.billing.money import plain
 from serving.billing.render import render_csv, render_json, render_table
 from serving.billing.statement import Statement
-from serving.billing.usage import Attention
+from serving.billing.usage import Attention, Counts
 from tests.billing.builders import MONTH, POOLS, counts, gpu, orphan, parts, table, usage
 
 NOW = dt.datetime(2026, 11, 3, 10, 30, tzinfo=dt.UTC)
@@ -72,9 +73,9 @@ def test_every_record_of_the_csv_says_what_it_is_about(statement: Statement) -> 
 
 def test_a_statement_survives_json(statement: Statement) -> None:
     values = json.loads(json.dumps(to_json(statement)))
-    assert from_json(values, "here") == statement
+    assert from_json(TypeAdapter(Statement), values, "here") == statement
     with pytest.raises(BillingError, match="here: total_due"):
-        from_json({**values, "total_due": "many"}, "here")
+        from_json(TypeAdapter(Statement), {**values, "total_due": "many"}, "here")
 
 
 def test_the_table_names_lines_totals_orphans_and_attention(statement: Statement) -> None:
@@ -137,5 +138,7 @@ def test_a_person_is_needed_for_attention_and_for_old_orphans() -> None:
     young = made(orphan("r1"))
     assert not needs_person(young, NOW)
     assert needs_person(young, NOW + dt.timedelta(hours=1))
+    assert not needs_person(made(usage(Counts(requests=100, unmeasured=1))), NOW)
+    assert needs_person(made(usage(Counts(requests=99, unmeasured=1))), NOW)
     assert needs_person(made(attention=(Attention("clock", "w", "d"),)), NOW)
     assert not needs_person(made(attention=(Attention("accepted-loss", "w", "d"),)), NOW)

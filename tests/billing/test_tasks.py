@@ -101,14 +101,12 @@ def _lose(desk: Desk) -> None:
     state = WriterState(
         writer="router-0",
         ledger_id="b1",
-        segment=1,
-        segments=1,
-        bytes=10,
         orphans=0,
         last_shipped=None,
-        oldest_unshipped=None,
         shipped_until=dt.datetime(2026, 11, 20, tzinfo=dt.UTC),
         finished=False,
+        damaged=(),
+        lost=(),
     )
     DirectoryStore(desk.warehouse).put(writer_key("router-0"), documents.encode(state))
 
@@ -145,9 +143,9 @@ def test_every_month_that_is_due_is_closed_once(desk: Desk) -> None:
     ship(desk.warehouse, "a", [early], day=october.date())
     ship(desk.warehouse, "b", [event(2, **MILLION)])
     assert desk.ask("close", now=DURING) == 0
-    assert desk.said().startswith("closed 2026-10: 1 invoices, 0.10 USD, sha256:")
+    assert desk.said().startswith("closed 2026-10: 1 invoices, 0.10 USD; digest to keep: sha256:")
     assert desk.ask("close", now=AFTER) == 0
-    assert desk.said().startswith("closed 2026-11: 1 invoices, 0.10 USD, sha256:")
+    assert desk.said().startswith("closed 2026-11: 1 invoices, 0.10 USD; digest to keep: sha256:")
     assert desk.ask("close", now=AFTER) == 0
     assert desk.said() == ""
     assert desk.ask("verify") == 0
@@ -169,7 +167,7 @@ def test_jobs_that_ended_are_collected_before_the_bill_and_the_close(desk: Desk)
     ]
     _train(desk, "train-llm-bb")
     assert desk.ask("close", "--month", "2026-11") == 0
-    assert desk.said().startswith("closed 2026-11: 1 invoices, 5.00 USD, sha256:")
+    assert desk.said().startswith("closed 2026-11: 1 invoices, 5.00 USD; digest to keep: sha256:")
 
 
 def test_a_lost_ledger_is_given_up_by_name_and_with_a_reason(desk: Desk) -> None:
@@ -180,7 +178,7 @@ def test_a_lost_ledger_is_given_up_by_name_and_with_a_reason(desk: Desk) -> None
     for options, message in [
         ((*month, "--accept-lost", "router-0"), "write it as WRITER:LEDGER_ID"),
         ((*month, *name), "give a --reason"),
-        ((*name, "--reason", "burnt"), "router-0:b1: say of which --month"),
+        ((*name, "--reason", "burnt"), "router-0:b1 is accepted: say for which --month"),
     ]:
         assert desk.ask("close", *options) == 1
         assert message in desk.complained()
@@ -188,7 +186,26 @@ def test_a_lost_ledger_is_given_up_by_name_and_with_a_reason(desk: Desk) -> None
     assert desk.bill()["attention"][0]["kind"] == "accepted-loss"
 
 
-def test_a_closed_month_is_corrected_by_a_credit_note(desk: Desk) -> None:
+def test_the_schedule_does_not_close_over_an_unknown_customer_and_says_why(desk: Desk) -> None:
+    (desk.root / "prices.yaml").write_text(f"{PRICES}    customers: {{customer-bank-B: {{}}}}\n")
+    ship(desk.warehouse, "a", [event(1, **MILLION)])
+    assert desk.ask("close") == 1
+    assert "2026-11 cannot be closed" in (complaint := desk.complained())
+    assert "unknown-customer:customer-bank-A: not billed" in complaint
+    name, month = ("--accept-unbilled", "unknown-customer:customer-bank-A"), ("--month", "2026-11")
+    for options, message in [
+        ((*month, "--accept-unbilled", "unknown-customer"), "write it as KIND:WHERE"),
+        ((*month, *name), "give a --reason"),
+        ((*name, "--reason", "a test account"), "customer-bank-A is accepted: say for which"),
+    ]:
+        assert desk.ask("close", *options) == 1
+        assert message in desk.complained()
+    assert desk.ask("close", *month, *name, "--reason", "a test account") == ATTENTION_STATUS
+    assert desk.ask("verify") == 0
+    assert "2026-11 sha256:" in desk.said()
+
+
+def test_a_closed_month_is_corrected_by_notes(desk: Desk) -> None:
     ship(desk.warehouse, "a", [event(1, **MILLION)])
     desk.ask("close")
     desk.said()
@@ -199,7 +216,9 @@ def test_a_closed_month_is_corrected_by_a_credit_note(desk: Desk) -> None:
     assert desk.said() == (
         "credit note 2026-11-0001: 0.04 USD for customer-bank-A, on the invoice of 2026-12\n"
     )
-    assert desk.bill("2026-12")["total_due"] == "-0.04"
+    assert desk.ask("debit", *about, "--amount", "0.10") == 0
+    assert desk.said().startswith("debit note 2026-11-0002: 0.10 USD for customer-bank-A")
+    assert desk.bill("2026-12")["total_due"] == "0.06"
 
 
 def test_the_requests_of_a_line_are_listed(desk: Desk) -> None:

@@ -64,6 +64,9 @@ def test_compare_and_swap_refuses_a_missing_object(store: ObjectStore) -> None:
         "lora-adapters/a/v1.0/evaluation.json",
         "approvals/a/v1.0/x.json",
         "runs/a/train-slm-0/result.json",
+        "closed/2026-11.json",
+        "closed-heads/2026-11.json",
+        "notes/2026-11/2026-11-0001.json",
     ],
 )
 def test_immutable_keys_take_create_only_writes(store: ObjectStore, key: str) -> None:

@@ -64,8 +64,6 @@ class Warehouse:
             day=day,
             weights=UNCALIBRATED,
             inputs=(),
-            rows=0,
-            events=0,
             attention=tuple(Attention(kind, "w", "d", 7) for kind in kinds),
             orphans=(_ORPHAN,) * orphans,
             usage=(),
@@ -82,7 +80,7 @@ class Warehouse:
 
     def close(self, month: str) -> None:
         # Only its name is read.
-        self.store.put(layout.closed_key(month), b"{}")
+        self.store.put(layout.closed_key(month), b"{}", if_none_match=True)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from serving.billing.pages.formats import (
     unit_price,
 )
 from serving.billing.pages.tables import Cell, Column, Row, Table, amount_cell, make_table
-from serving.billing.statement import Invoice, Line, LineKind
+from serving.billing.statement import NOTE_KINDS, Invoice, Line, LineKind
 from serving.billing.usage import Counts
 
 LABELS: Final[dict[LineKind, str]] = {
@@ -28,6 +28,7 @@ LABELS: Final[dict[LineKind, str]] = {
     "free_tier": "Free tier",
     "minimum": "Monthly minimum",
     "credit": "Credit note",
+    "debit": "Debit note",
 }
 _AMOUNT: Final = Column("Amount", "number")
 _GPU_TIME: Final = Column("GPU time", "number")
@@ -55,12 +56,12 @@ def sections(month: str, invoice: Invoice) -> tuple[Section, ...]:
     """Return an invoice's sections; each of its lines is in one of them.
 
     Args:
-        month: Month of the statement; lines of an earlier one are late. A credit note is not: it
+        month: Month of the statement; lines of an earlier one are late. A note is not: it
             belongs to the month that it appears in, whatever it corrects.
         invoice: The invoice.
     """
-    late = [line for line in invoice.lines if line.month != month and line.kind != "credit"]
-    own = [line for line in invoice.lines if line.month == month or line.kind == "credit"]
+    late = [line for line in invoice.lines if line.month != month and line.kind not in NOTE_KINDS]
+    own = [line for line in invoice.lines if line.month == month or line.kind in NOTE_KINDS]
 
     def of(*kinds: LineKind) -> list[Line]:
         return [line for line in own if line.kind in kinds]
@@ -71,8 +72,8 @@ def sections(month: str, invoice: Invoice) -> tuple[Section, ...]:
         ("jobs", "Training and evaluation", of("training", "evaluation"), _jobs),
         (
             "fees",
-            "Fees, free tier, minimum and credits",
-            of("flat_fee", "free_tier", "minimum", "credit"),
+            "Fees, free tier, minimum and notes",
+            of("flat_fee", "free_tier", "minimum", *NOTE_KINDS),
             _fees,
         ),
         ("late", "Late use of earlier months", late, _late),
