@@ -10,9 +10,11 @@ from serving.billing import closed as closed_months
 from serving.billing import money, months
 from serving.billing.charges import make_statement
 from serving.billing.closed import AcceptedLoss, ClosedMonth, Closing
+from serving.billing.days import DayParts
 from serving.billing.errors import BillingError
+from serving.billing.late import billed_by
 from serving.billing.notes import Note, NoteOrder, write_note
-from serving.billing.open_month import DayParts, billed_until, gather, months_with_usage
+from serving.billing.open_month import OpenMonth, gather, months_with_usage
 from serving.billing.prices import PriceTable
 from serving.billing.statement import Statement
 from serving.billing.unbilled import AcceptedUnbilled, refuse_forfeited
@@ -24,12 +26,12 @@ GRACE: Final = dt.timedelta(days=1)
 
 @dataclass(frozen=True)
 class BilledPart:
-    """A day that a month bills: what the part holds, less what an earlier one held."""
+    """A day that a month bills: what the part holds, less what earlier ones held."""
 
     day: dt.date
     digest: str
-    less: str | None
-    """Digest of the part that an earlier month billed."""
+    less: tuple[str, ...]
+    """Digests of the parts that earlier months billed."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Books:
             return stored.statement
         chain = closed_months.read_chain(self.store)
         closed_months.refuse_changed_prices(chain, self.prices)
-        found = gather(self.store, self.parts, month, chain, now=self.now)
+        found = self._gather(month, chain)
         return make_statement(found.inputs, self.environment, self.prices)
 
     def close(
@@ -83,9 +85,9 @@ class Books:
             return finished
         chain = closed_months.read_chain(self.store)
         _refuse_early(month, self.now, grace)
-        _refuse_out_of_order(self.store, month, chain)
+        self._refuse_out_of_order(month, chain)
         closed_months.refuse_changed_prices(chain, self.prices)
-        found = gather(self.store, self.parts, month, chain, now=self.now, accepted=accepted)
+        found = self._gather(month, chain, accepted)
         refuse_behind(found.behind, accepted, month)
         statement = make_statement(found.inputs, self.environment, self.prices, closed=True)
         refuse_forfeited(statement.attention, unbilled, month)
@@ -168,12 +170,14 @@ class Books:
         if stored is not None:
             digests = stored.billed_parts
         else:
-            found = gather(self.store, self.parts, month, chain, now=self.now)
+            found = self._gather(month, chain)
             own = {part.day.isoformat(): part.digest for part in found.inputs.parts}
             digests = {**found.late_parts, **own}
-        less = billed_until(earlier)
+        less = billed_by(earlier)
         days = {dt.date.fromisoformat(day): digest for day, digest in digests.items()}
-        return tuple(BilledPart(day, digest, less.get(day)) for day, digest in sorted(days.items()))
+        return tuple(
+            BilledPart(day, digest, less.get(day, ())) for day, digest in sorted(days.items())
+        )
 
     def verify(self) -> tuple[ClosedMonth, ...]:
         """Return the closed months, oldest first, each proven to be what was written.
@@ -188,7 +192,45 @@ class Books:
         if chain:
             return months.following(chain[-1].month)
         this_month = months.month_of(self.now.date())
-        return next(iter(months_with_usage(self.store, months.following(this_month))), None)
+        return next(iter(self._with_usage(months.following(this_month))), None)
+
+    def _with_usage(self, before: str) -> list[str]:
+        # Use before the first price is that of a writer whose clock is wrong.
+        return months_with_usage(self.store, before, since=self.prices.begins)
+
+    def _gather(
+        self, month: str, chain: Sequence[ClosedMonth], accepted: Sequence[AcceptedLoss] = ()
+    ) -> OpenMonth:
+        return gather(
+            self.store,
+            self.parts,
+            month,
+            chain,
+            is_next=self._is_next(month, chain),
+            now=self.now,
+            accepted=accepted,
+        )
+
+    def _is_next(self, month: str, chain: Sequence[ClosedMonth]) -> bool:
+        if chain:
+            return month == months.following(chain[-1].month)
+        return not self._with_usage(month)
+
+    def _refuse_out_of_order(self, month: str, chain: Sequence[ClosedMonth]) -> None:
+        if any(closed.month == month for closed in chain):
+            raise BillingError(
+                f"{month} is closed already and never changes: correct it with a note"
+            )
+        if chain and month != months.following(chain[-1].month):
+            raise BillingError(
+                f"{month} cannot be closed: the next month to close is "
+                f"{months.following(chain[-1].month)}"
+            )
+        if not chain and (earlier := self._with_usage(month)):
+            raise BillingError(
+                f"{month} cannot be closed: {', '.join(earlier)} had usage and is open; "
+                f"close {earlier[0]} first"
+            )
 
 
 def _refuse_early(month: str, now: dt.datetime, grace: dt.timedelta) -> None:
@@ -197,19 +239,4 @@ def _refuse_early(month: str, now: dt.datetime, grace: dt.timedelta) -> None:
         raise BillingError(
             f"{month} cannot be closed before {possible.isoformat()}: requests of its last day "
             "may still end and be shipped"
-        )
-
-
-def _refuse_out_of_order(store: ObjectStore, month: str, chain: Sequence[ClosedMonth]) -> None:
-    if any(closed.month == month for closed in chain):
-        raise BillingError(f"{month} is closed already and never changes: correct it with a note")
-    if chain and month != months.following(chain[-1].month):
-        raise BillingError(
-            f"{month} cannot be closed: the next month to close is "
-            f"{months.following(chain[-1].month)}"
-        )
-    if not chain and (earlier := months_with_usage(store, month)):
-        raise BillingError(
-            f"{month} cannot be closed: {', '.join(earlier)} had usage and is open; "
-            f"close {earlier[0]} first"
         )

@@ -33,7 +33,7 @@ from serving.billing.notes import Note
 from serving.billing.platform import platform_lines
 from serving.billing.prices import ANY_CUSTOMER, PriceTable
 from serving.billing.statement import NOTE_KINDS, DayTotal, Invoice, Line, Statement
-from serving.billing.usage import Attention, Counts, DayPart, Orphan, RunRow, UsageRow
+from serving.billing.usage import Attention, Counts, DayPart, GpuRow, Orphan, RunRow, UsageRow
 
 LARGE_POOL: Final = "llm"
 SMALL_POOL: Final = "slm"
@@ -48,6 +48,8 @@ class MonthInputs:
     """The month's days; a day without a part had nothing."""
     late: tuple[UsageRow, ...] = ()
     """Use in closed months that no closed month bills."""
+    late_gpu: tuple[GpuRow, ...] = ()
+    """GPU time of closed months that was reported since, and of months before the first."""
     late_orphans: tuple[Orphan, ...] = ()
     """Requests of closed months that were found without an end since."""
     runs: tuple[RunRow, ...] = ()
@@ -70,7 +72,7 @@ def make_statement(
     """
     prices.at(days(inputs.month)[-1])
     parts = _sorted_parts(inputs)
-    gpu = [row for part in parts for row in part.gpu]
+    gpu = [*(row for part in parts for row in part.gpu), *inputs.late_gpu]
     use = Use(
         tokens=(*(row for part in parts for row in part.usage), *inputs.late),
         gpu=tuple(row for row in gpu if row.kind == "used"),
@@ -121,7 +123,7 @@ def _invoices(inputs: MonthInputs, use: Use, prices: PriceTable) -> tuple[Invoic
     lines: defaultdict[str, list[Line]] = defaultdict(list)
     for line in (
         *token_lines(use.tokens, prices, inputs.month),
-        *gpu_lines(use.gpu, prices),
+        *gpu_lines(use.gpu, prices, inputs.month),
         *run_lines(use.runs, prices, inputs.month),
         *(note.line() for note in inputs.notes),
     ):
@@ -211,7 +213,8 @@ def _day_totals(use: Use, month: str) -> tuple[DayTotal, ...]:
         if month_of(row.day) == month:
             counts[row.day, row.customer, row.pool].append(row.counts)
     for used in use.gpu:
-        gpu_ms[used.day, str(used.customer), used.pool] += used.gpu_ms
+        if month_of(used.day) == month:
+            gpu_ms[used.day, str(used.customer), used.pool] += used.gpu_ms
     return tuple(
         DayTotal(*key, total(counts.get(key, [])), gpu_ms[key])
         for key in sorted({*counts, *gpu_ms})

@@ -1,5 +1,6 @@
 """From a day's files in the warehouse to the day's part."""
 
+import contextlib
 import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,11 +11,13 @@ import duckdb
 
 from registry.documents import digest
 from serving.billing.day_events import SourceFile, load_day, sound_files, undamaged
+from serving.billing.errors import BillingError
 from serving.billing.gpu_time import GpuWeights, allocate
 from serving.billing.part_events import usage_rows, write_no_events, write_part_events
 from serving.billing.parts import (
     Input,
     StoredPart,
+    files_digest,
     frozen_part,
     newest_part,
     store_part,
@@ -24,10 +27,10 @@ from serving.billing.usage import Attention, DayPart, Orphan, PodInterval
 from serving.warehouse import columns, layout
 from serving.warehouse.duck import Session, session
 from serving.warehouse.events import create_view
-from serving.warehouse.files import Entry, Warehouse
+from serving.warehouse.files import Entry, Warehouse, file_sha256
 from serving.warehouse.layout import day_folder
 
-RULES: Final = 2
+RULES: Final = 3
 """Counts up when the same files come to mean another part, so that open days are made again."""
 
 _ORPHANS: Final = """
@@ -43,19 +46,22 @@ def day_part(warehouse: Warehouse, day: dt.date, weights: GpuWeights) -> DayPart
     """Return the part of a UTC day, made again when the day's files or the weights changed.
 
     Raises:
-        BillingError: A stored part is damaged, or reports of pods contradict each other.
+        BillingError: Reports of pods contradict each other.
     """
     sources = _Sources.list(warehouse, day)
-    made_of = digest({"rules": RULES, "weights": weights.model_dump(), "marks": sources.marks()})
+    files = files_digest(sources.marks())
+    made_of = digest({"rules": RULES, "weights": weights.model_dump(), "files": files})
     newest = newest_part(warehouse, day)
     if newest is not None and newest.made_of == made_of:
-        return frozen_part(warehouse, day, newest.digest)
+        # One that is gone or damaged is made again.
+        with contextlib.suppress(BillingError):
+            return frozen_part(warehouse, day, newest.digest)
     with session(warehouse.scratch) as duck:
         if sources.marks():
             part, events = _make(duck, warehouse, day, weights, sources)
         else:
             part, events = _make_empty(duck, day, weights)
-        return store_part(warehouse, part, events, made_of)
+        return store_part(warehouse, part, events, made_of=made_of, files=files)
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,9 @@ def _make(
     )
     pod_files = _local(warehouse, sources.pods)
     intervals, pod_attention = _intervals(pod_files)
-    gpu, gpu_attention = allocate(connection, day, held_on(day, merged(intervals)), weights)
+    gpu, gpu_attention = allocate(
+        connection, day, held_on(day, merged(intervals)), weights, orphans
+    )
     events = folder / "events.parquet"
     write_part_events(connection, events)
     part = StoredPart(
@@ -99,6 +107,8 @@ def _make(
             Input(key=one.entry.key, sha256=one.sha256())
             for one in (*loaded.files, *orphan_files, *pod_files)
         ),
+        events_sha256=file_sha256(events),
+        pods_until=max((one.ended for one in intervals), default=None),
         attention=(*loaded.attention, *orphan_attention, *pod_attention, *gpu_attention),
         orphans=orphans,
         usage=usage_rows(connection, day),
@@ -117,6 +127,8 @@ def _make_empty(duck: Session, day: dt.date, weights: GpuWeights) -> tuple[Store
         day=day,
         weights=weights,
         inputs=(),
+        events_sha256=file_sha256(events),
+        pods_until=None,
         attention=(),
         orphans=(),
         usage=(),

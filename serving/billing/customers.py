@@ -122,7 +122,7 @@ def _unpriced(customer: str, use: Use, prices: PriceTable) -> Attention:
 def _attention(customer: str, use: Use, prices: PriceTable, month: str) -> Attention:
     lines = [
         *token_lines(use.tokens, prices, month),
-        *gpu_lines(use.gpu, prices),
+        *gpu_lines(use.gpu, prices, month),
         *run_lines(use.runs, prices, month),
     ]
     counts = total(line.counts for line in lines)

@@ -2,14 +2,14 @@
 
 Tables that `load_day` leaves in the session:
 
-    events    request_id, admitted, ended, origin, status, tokens, latency_us, ttft_us, problem
+    events    request_id, admitted, ended, origin, status, attempts, tokens, latency_us, ttft_us,
+              problem
     origins   origin, and what many events share: customer, domain, …, server, writer
 
 `problem` is NULL for what can be billed, or the kind of an `Attention`.
 """
 
 import datetime as dt
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from registry.names import parse_served_name
 from serving.billing.usage import Attention, AttentionKind
 from serving.warehouse import columns
 from serving.warehouse.events import create_view, take_first_copies
-from serving.warehouse.files import Entry
+from serving.warehouse.files import Entry, file_sha256
 
 MAX_TOKENS: Final = 100_000_000
 """More than any request can have: a count beyond it is a fault of the writer."""
@@ -37,8 +37,7 @@ class SourceFile:
 
     def sha256(self) -> str:
         """Digest of its content, `sha256:<hex>`."""
-        with self.path.open("rb") as stream:
-            return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+        return file_sha256(self.path)
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ SELECT row_number() OVER ()::INTEGER AS origin, false AS is_foreign, * FROM seen
 _EVENTS: Final = """
 CREATE OR REPLACE TEMP TABLE events AS
 SELECT
-    request_id, admitted, ended, origin, status,
+    request_id, admitted, ended, origin, status, attempts,
     input_tokens, cached_tokens, output_tokens,
     wasted_input_tokens, wasted_cached_tokens, wasted_output_tokens,
     latency_us, ttft_us,

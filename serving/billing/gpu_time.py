@@ -11,6 +11,11 @@ window: one without token counts, one that failed, or one that is not billed. At
 a pod's microseconds become whole GPU-milliseconds by the largest remainder, so its rows add up to
 its time exactly.
 
+A request whose pod the router could not tell (a pool of several) ran somewhere in its pool: its
+weight is spread over the GPUs that the pool's pods held in the window, and an unknown weight makes
+the window `unmeasured` on all of them. So does an orphan, for as long as a router waits for an
+answer.
+
 A request belongs to the day of its admission: what runs past midnight falls into the last window.
 """
 
@@ -24,7 +29,7 @@ from pydantic import Field
 
 from registry.documents import Document
 from serving.billing.pods import Held, Slot
-from serving.billing.usage import Attention, GpuRow
+from serving.billing.usage import Attention, GpuRow, Orphan
 
 
 class TokenWeights(Document):
@@ -62,13 +67,18 @@ The guide does not tell input from output; a token from the prefix cache is not 
 """
 
 
+ORPHAN_S: Final = 600
+"""Longest time that an orphan ran for, as far as is known: the router's default request timeout."""
+
+
 _TABLES: Final = """
 CREATE OR REPLACE TEMP TABLE weights (
     pool VARCHAR, prefill_us BIGINT, cached_us BIGINT, decode_us BIGINT
 );
 CREATE OR REPLACE TEMP TABLE held (
-    slot INTEGER, pod VARCHAR, started_ms BIGINT, ended_ms BIGINT, gpus BIGINT
+    slot INTEGER, pod VARCHAR, pool VARCHAR, started_ms BIGINT, ended_ms BIGINT, gpus BIGINT
 );
+CREATE OR REPLACE TEMP TABLE lost (pool VARCHAR, admitted_us BIGINT);
 CREATE OR REPLACE TEMP MACRO window_at(us) AS greatest(0, least(1439, us // 60000000));
 CREATE OR REPLACE TEMP MACRO weight(input, cached, prefill_us, cached_us) AS
     (input - coalesce(cached, 0)) * prefill_us + coalesce(cached, 0) * cached_us;
@@ -85,24 +95,40 @@ WITH names AS (
 SELECT row_number() OVER ()::SMALLINT AS pod, name FROM names WHERE name IS NOT NULL
 """
 
+_POOLS: Final = """
+CREATE OR REPLACE TEMP TABLE pools AS
+WITH names AS (
+    SELECT pool AS name FROM held
+    UNION SELECT pool FROM origins
+    UNION SELECT wasted_pool FROM origins
+    UNION SELECT pool FROM lost
+)
+SELECT row_number() OVER ()::SMALLINT AS pool, name FROM names WHERE name IS NOT NULL
+"""
+
 _RATES: Final = """
 CREATE OR REPLACE TEMP TABLE rates AS
 SELECT
     origin,
     kept_pod.pod AS pod,
+    kept_pool.pool AS pool,
     kept.prefill_us, kept.cached_us, kept.decode_us,
     wasted_pod.pod AS wasted_pod,
+    wasted_pool.pool AS wasted_pool,
     wasted.prefill_us AS wasted_prefill_us,
     wasted.cached_us AS wasted_cached_us,
     wasted.decode_us AS wasted_decode_us
 FROM origins
 LEFT JOIN pods AS kept_pod ON kept_pod.name = server
 LEFT JOIN pods AS wasted_pod ON wasted_pod.name = wasted_server
+LEFT JOIN pools AS kept_pool ON kept_pool.name = origins.pool
+LEFT JOIN pools AS wasted_pool ON wasted_pool.name = origins.wasted_pool
 LEFT JOIN weights AS kept ON kept.pool = origins.pool
 LEFT JOIN weights AS wasted ON wasted.pool = origins.wasted_pool
 """
 
-# One row for each answer that a pod gave. Times are microseconds since the day began.
+# One row for each answer that a pod gave; `pod` is NULL where only the pool is known. Times are
+# microseconds since the day began.
 _ANSWERS: Final = """
 CREATE OR REPLACE TEMP VIEW answers AS
 WITH timed AS NOT MATERIALIZED (
@@ -117,21 +143,21 @@ WITH timed AS NOT MATERIALIZED (
     WHERE problem IS NULL OR problem NOT IN ('clock', 'incomplete-record')
 ), kept AS (
     SELECT
-        pod, origin, admitted_us, first_byte_us, done_us,
+        pod, pool, origin, admitted_us, first_byte_us, done_us,
         input_tokens, cached_tokens, output_tokens, prefill_us, cached_us, decode_us,
         counted AND prefill_us IS NOT NULL AS is_weighed
     FROM timed
-    WHERE pod IS NOT NULL
+    WHERE pod IS NOT NULL OR attempts > 0
 ), wasted AS (
     SELECT
-        wasted_pod, origin, admitted_us, admitted_us,
+        wasted_pod, wasted_pool, origin, admitted_us, admitted_us,
         CASE WHEN ttft_us IS NULL THEN done_us ELSE first_byte_us END,
         wasted_input_tokens, wasted_cached_tokens, wasted_output_tokens,
         wasted_prefill_us, wasted_cached_us, wasted_decode_us,
         counted AND wasted_prefill_us IS NOT NULL
             AND wasted_input_tokens IS NOT NULL AND wasted_output_tokens IS NOT NULL
     FROM timed
-    WHERE wasted_pod IS NOT NULL
+    WHERE wasted_pod IS NOT NULL OR wasted_pool IS NOT NULL
 )
 SELECT * FROM kept UNION ALL SELECT * FROM wasted
 """
@@ -141,7 +167,7 @@ _LOAD: Final = """
 CREATE OR REPLACE TEMP TABLE load AS
 WITH placed AS (
     SELECT
-        pod, origin, first_byte_us, done_us,
+        pod, pool, origin, first_byte_us, done_us,
         window_at(first_byte_us) AS first_window,
         window_at(done_us) AS last_window,
         weight(input_tokens, cached_tokens, prefill_us, cached_us) AS prompt_us,
@@ -165,38 +191,67 @@ WITH placed AS (
     WHERE first_window < last_window
 )
 SELECT
-    pod, first_window::SMALLINT AS at_window, origin, true AS is_first,
+    pod, pool, first_window::SMALLINT AS at_window, origin, true AS is_first,
     prompt_us + answer_us AS us
 FROM placed
 WHERE first_window = last_window
 UNION ALL
 SELECT
-    pod, at_window::SMALLINT, origin, at_window = first_window,
+    pod, pool, at_window::SMALLINT, origin, at_window = first_window,
     after_us - before_us + CASE WHEN at_window = first_window THEN prompt_us ELSE 0 END
 FROM cut
 """
 
 _UNWEIGHED: Final = """
 CREATE OR REPLACE TEMP TABLE unweighed AS
-WITH cut AS (
+WITH ran AS (
+    SELECT pod, pool, admitted_us, done_us FROM answers WHERE NOT is_weighed
+    UNION ALL
+    SELECT NULL, pools.pool, admitted_us, admitted_us + getvariable('orphan_us')
+    FROM lost JOIN pools ON pools.name = lost.pool
+), cut AS (
     SELECT
-        pod,
+        pod, pool,
         window_at(admitted_us) AS first_window,
         unnest(range(first_window, window_at(done_us) + 1)) AS at_window
-    FROM answers
-    WHERE NOT is_weighed
+    FROM ran
 )
 SELECT
-    pod, at_window::SMALLINT AS at_window,
+    pod, pool, at_window::SMALLINT AS at_window,
     count(*) FILTER (WHERE at_window = first_window) AS answers
 FROM cut
-GROUP BY pod, at_window
+GROUP BY pod, pool, at_window
+"""
+
+_SHARES: Final = """
+CREATE OR REPLACE TEMP TABLE shares AS
+WITH there AS (
+    SELECT pool, pod, at_window, sum(us)::BIGINT AS us FROM capacity GROUP BY pool, pod, at_window
+)
+SELECT *, sum(us) OVER (PARTITION BY pool, at_window)::BIGINT AS pool_us FROM there
+"""
+
+# Of requests whose pod is not known, those of one origin are spread together.
+_SPREAD: Final = """
+INSERT INTO load
+WITH anywhere AS (
+    SELECT pool, at_window, origin, sum(us)::BIGINT AS us
+    FROM load
+    WHERE pod IS NULL
+    GROUP BY pool, at_window, origin
+)
+SELECT
+    pod, pool, at_window, origin, false,
+    (anywhere.us::HUGEINT * shares.us // pool_us)::BIGINT
+FROM anywhere JOIN shares USING (pool, at_window)
+WHERE pool_us > 0
 """
 
 _DEMAND: Final = """
 CREATE OR REPLACE TEMP TABLE demand AS
 SELECT pod, at_window, sum(us)::BIGINT AS us, count(*) FILTER (WHERE is_first) AS answers
 FROM load
+WHERE pod IS NOT NULL
 GROUP BY pod, at_window
 """
 
@@ -207,12 +262,12 @@ WITH cut AS (
     FROM held
 )
 SELECT
-    slot, pods.pod, at_window::SMALLINT AS at_window,
+    slot, pods.pod, pools.pool, at_window::SMALLINT AS at_window,
     1000 * sum(
         gpus * (least(ended_ms, (at_window + 1) * 60000) - greatest(started_ms, at_window * 60000))
     )::BIGINT AS us
-FROM cut JOIN pods ON pods.name = cut.pod
-GROUP BY slot, pods.pod, at_window
+FROM cut JOIN pods ON pods.name = cut.pod JOIN pools ON pools.name = cut.pool
+GROUP BY slot, pods.pod, pools.pool, at_window
 """
 
 # Where a pod's name comes back with other GPUs within a window, those that were there longest
@@ -247,7 +302,11 @@ ORDER BY slot, customer, domain, served_model
 
 _LEFT_OVER: Final = """
 WITH unknown AS (
-    SELECT DISTINCT pod, at_window FROM unweighed
+    SELECT pod, at_window FROM unweighed WHERE pod IS NOT NULL
+    UNION
+    SELECT shares.pod, at_window
+    FROM unweighed JOIN shares USING (pool, at_window)
+    WHERE unweighed.pod IS NULL
 )
 SELECT
     slot,
@@ -265,7 +324,7 @@ _UNKNOWN_PODS: Final = """
 WITH ran AS (
     SELECT pod, at_window, answers FROM demand
     UNION ALL
-    SELECT pod, at_window, answers FROM unweighed
+    SELECT pod, at_window, answers FROM unweighed WHERE pod IS NOT NULL
 )
 SELECT name, sum(answers)::BIGINT
 FROM ran ANTI JOIN capacity USING (pod, at_window) JOIN pods USING (pod)
@@ -273,6 +332,28 @@ WHERE answers > 0
 GROUP BY name
 ORDER BY name
 """
+
+_POOLS_WITHOUT_PODS: Final = """
+WITH ran AS (
+    SELECT pool, at_window, count(*) AS answers
+    FROM load
+    WHERE pod IS NULL AND is_first
+    GROUP BY pool, at_window
+    UNION ALL
+    SELECT pool, at_window, answers FROM unweighed WHERE pod IS NULL
+)
+SELECT name, sum(answers)::BIGINT
+FROM ran ANTI JOIN capacity USING (pool, at_window) JOIN pools USING (pool)
+WHERE answers > 0
+GROUP BY name
+ORDER BY name
+"""
+
+
+_STEPS: Final = (
+    *(_PODS, _POOLS, _RATES, _ANSWERS, _LOAD, _UNWEIGHED),
+    *(_CAPACITY, _SHARES, _SPREAD, _DEMAND, _CARRIERS, _USED),
+)
 
 
 class _Amount(NamedTuple):
@@ -289,6 +370,7 @@ def allocate(
     day: dt.date,
     held: Mapping[Slot, Sequence[Held]],
     weights: GpuWeights,
+    orphans: Sequence[Orphan] = (),
 ) -> tuple[tuple[GpuRow, ...], tuple[Attention, ...]]:
     """Give the day's GPU time to the events of the session (`day_events.load_day`).
 
@@ -297,15 +379,17 @@ def allocate(
         day: The UTC day.
         held: GPUs by slot, on that day.
         weights: What a token takes.
+        orphans: The day's.
 
     Returns:
-        Rows by slot, those of customers first; and pods that answered while no report has them.
+        Rows by slot, those of customers first; and pods, or pools where nobody knows the pod, that
+        answered while no report has them.
     """
     slots = list(held)
     _fill(connection, slots, held, weights)
-    for statement in (_PODS, _RATES, _ANSWERS, _LOAD, _UNWEIGHED, _DEMAND, _CAPACITY, _CARRIERS):
+    _fill_orphans(connection, day, orphans)
+    for statement in _STEPS:
         connection.execute(statement)
-    connection.execute(_USED)
     amounts = [
         _Amount(*row)
         for query in (_BY_CUSTOMER, _LEFT_OVER)
@@ -343,9 +427,23 @@ def _fill(
     for number, slot in enumerate(slots):
         for span in held[slot]:
             connection.execute(
-                "INSERT INTO held VALUES (?, ?, ?, ?, ?)",
-                [number, slot.pod, span.started_ms, span.ended_ms, span.gpus],
+                "INSERT INTO held VALUES (?, ?, ?, ?, ?, ?)",
+                [number, slot.pod, slot.pool, span.started_ms, span.ended_ms, span.gpus],
             )
+
+
+def _fill_orphans(
+    connection: duckdb.DuckDBPyConnection, day: dt.date, orphans: Sequence[Orphan]
+) -> None:
+    begin = dt.datetime.combine(day, dt.time(), dt.UTC)
+    connection.execute("SET VARIABLE orphan_us = ?::BIGINT", [ORPHAN_S * 1_000_000])
+    connection.execute(
+        "INSERT INTO lost SELECT unnest(?::VARCHAR[]), unnest(?::BIGINT[])",
+        [
+            [one.pool for one in orphans],
+            [(one.admitted - begin) // dt.timedelta(microseconds=1) for one in orphans],
+        ],
+    )
 
 
 def _rows(day: dt.date, slots: Sequence[Slot], amounts: Sequence[_Amount]) -> Iterator[GpuRow]:
@@ -373,12 +471,18 @@ def _rows(day: dt.date, slots: Sequence[Slot], amounts: Sequence[_Amount]) -> It
 
 def _unknown_pods(connection: duckdb.DuckDBPyConnection) -> tuple[Attention, ...]:
     return tuple(
-        Attention(
-            "unknown-pod",
-            pod,
-            "answered at times when no report has the pod: its GPU time is not known and not "
-            "invented; report its intervals",
-            answers,
+        Attention("unknown-pod", place, f"{what}; report its intervals", answers)
+        for query, what in (
+            (
+                _UNKNOWN_PODS,
+                "answered at times when no report has the pod: its GPU time is not known and not "
+                "invented",
+            ),
+            (
+                _POOLS_WITHOUT_PODS,
+                "a pod of this pool answered at times when no report has any: its GPU time is not "
+                "known and not invented",
+            ),
         )
-        for pod, answers in connection.execute(_UNKNOWN_PODS).fetchall()
+        for place, answers in connection.execute(query).fetchall()
     )

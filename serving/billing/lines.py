@@ -66,12 +66,13 @@ def token_lines(rows: Iterable[UsageRow], prices: PriceTable, month: str) -> lis
     return [_token_line(key, total(counts), prices, month) for key, counts in grouped.items()]
 
 
-def gpu_lines(rows: Iterable[GpuRow], prices: PriceTable) -> list[Line]:
+def gpu_lines(rows: Iterable[GpuRow], prices: PriceTable, month: str) -> list[Line]:
     """Return one line for each customer, domain, adapter, pool, kind of GPU and price period.
 
     Args:
         rows: Rows of kind `used`.
         prices: The price table.
+        month: `YYYY-MM` of the statement.
 
     Raises:
         BillingError: A day or pool has no price, or a row cannot be.
@@ -91,7 +92,7 @@ def gpu_lines(rows: Iterable[GpuRow], prices: PriceTable) -> list[Line]:
             prices.at(row.day).from_day,
         )
         grouped[key] += gpu_time(row)
-    return [_gpu_line(key, gpu_ms, prices) for key, gpu_ms in grouped.items()]
+    return [_gpu_line(key, gpu_ms, prices, month) for key, gpu_ms in grouped.items()]
 
 
 def run_lines(runs: Iterable[RunRow], prices: PriceTable, month: str) -> list[Line]:
@@ -176,7 +177,7 @@ def _token_line(key: _TokenKey, counts: Counts, prices: PriceTable, month: str) 
     )
 
 
-def _gpu_line(key: _GpuKey, gpu_ms: int, prices: PriceTable) -> Line:
+def _gpu_line(key: _GpuKey, gpu_ms: int, prices: PriceTable, month: str) -> Line:
     gpu_hour = prices.at(key.price_from).pool(key.pool).gpu_hour
     return Line(
         kind="gpu_time",
@@ -184,6 +185,7 @@ def _gpu_line(key: _GpuKey, gpu_ms: int, prices: PriceTable) -> Line:
         gpu_ms=gpu_ms,
         gpu_hour=gpu_hour,
         amount=gpu_amount(gpu_ms, gpu_hour),
+        note=late_note(key.month, month),
     )
 
 

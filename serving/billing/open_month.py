@@ -1,39 +1,30 @@
 """What a month's statement is made from, as the warehouse holds it."""
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 from registry.errors import RegistryError
 from registry.store import ObjectStore
 from serving.billing import months
 from serving.billing.charges import MonthInputs
 from serving.billing.closed import AcceptedLoss, ClosedMonth
+from serving.billing.days import DayParts
 from serving.billing.errors import BillingError
+from serving.billing.late import Late, billed_by, late_days
 from serving.billing.notes import Note, read_notes
+from serving.billing.parts import SOURCES, unchanged
+from serving.billing.reported import ReportedDays, day_of
 from serving.billing.runs import read_runs
 from serving.billing.statement import NOTE_KINDS, Line
-from serving.billing.usage import Attention, DayPart, Orphan, RunRow, UsageRow
+from serving.billing.usage import Attention, RunRow
 from serving.billing.writers import Behind, attention, behind, read_writers
 from serving.warehouse import layout
 from serving.warehouse.missing import MissingFile, missing_files
 from serving.warehouse.writers import WriterState
 
-_REQUESTS: Final = (layout.EVENTS, layout.ORPHANS)
-
-
-class DayParts(Protocol):
-    """The days of a warehouse."""
-
-    def current(self, day: dt.date) -> DayPart:
-        """The part of everything that has arrived of a day."""
-
-    def frozen(self, day: dt.date, digest: str) -> DayPart:
-        """A part as it was when a month was closed."""
-
-    def late(self, day: dt.date, digest: str) -> tuple[DayPart, tuple[UsageRow, ...]]:
-        """The newest part of a day, and the usage in it that the part of this digest lacks."""
+_LISTED: Final = (*SOURCES, layout.PARTS)
 
 
 @dataclass(frozen=True)
@@ -48,28 +39,17 @@ class OpenMonth:
 
 
 @dataclass(frozen=True)
-class _Late:
-    rows: tuple[UsageRow, ...] = ()
-    orphans: tuple[Orphan, ...] = ()
-    attention: tuple[Attention, ...] = ()
-    parts: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class _Scope:
     """A month, and the months closed before it, which say what it bills.
 
-    The month after the newest closed one also bills what arrived late: use in closed months,
-    earlier jobs, and notes that missed theirs. Late GPU time is not billed: it was idle
-    or unmeasured when its day was closed.
+    The next month to close also bills what arrived late: use in closed months and in those before
+    the first one, earlier jobs, and notes that missed theirs.
     """
 
     month: str
     chain: Sequence[ClosedMonth]
-
-    @property
-    def is_next(self) -> bool:
-        return bool(self.chain) and self.month == months.following(self.chain[-1].month)
+    is_next: bool
+    """Whether it is the next month to close."""
 
     def bills(self, month: str) -> bool:
         """Whether it bills what belongs to a month and is not billed yet."""
@@ -100,6 +80,7 @@ def gather(
     month: str,
     chain: Sequence[ClosedMonth],
     *,
+    is_next: bool,
     now: dt.datetime,
     accepted: Iterable[AcceptedLoss] = (),
 ) -> OpenMonth:
@@ -110,6 +91,7 @@ def gather(
         parts: The warehouse's days.
         month: `YYYY-MM`, not closed.
         chain: The closed months, oldest first.
+        is_next: Whether it is the next month to close.
         now: Days after this have nothing yet.
         accepted: Ledgers that are given up now.
 
@@ -117,41 +99,45 @@ def gather(
         BillingError: The month is before the first closed one, or an object cannot be read.
     """
     _refuse_before_first(month, chain)
-    scope = _Scope(month, chain)
-    late = _late(store, parts, chain) if scope.is_next else _Late()
+    scope = _Scope(month, chain, is_next)
+    marks = {key: mark for folder in _LISTED for key, mark in store.marks(folder).items()}
+    reported = ReportedDays.of(marks)
+    late = _late(marks, reported, parts, scope) if is_next else Late()
+    own = tuple(parts.current(day) for day in months.days(month) if day <= now.date())
     writers = read_writers(store)
     found = scope.behind(writers)
     inputs = MonthInputs(
         month=month,
-        parts=tuple(parts.current(day) for day in months.days(month) if day <= now.date()),
+        parts=own,
         late=late.rows,
+        late_gpu=late.gpu,
         late_orphans=late.orphans,
         runs=_runs(store, scope),
         notes=_notes(store, scope),
-        attention=(*late.attention, *attention(found, accepted, writers), *_missing(store, scope)),
+        attention=(
+            *late.attention,
+            *attention(found, accepted, writers),
+            *_missing(store, scope),
+            *reported.ahead(now),
+            *reported.short(own, now),
+        ),
         previous=chain[-1].digest if chain else None,
     )
     return OpenMonth(inputs, late.parts, found)
 
 
-def months_with_usage(store: ObjectStore, before: str) -> list[str]:
-    """Return the months before one of which anything was reported, oldest first."""
-    found = {
-        months.month_of(day)
-        for folder in (*_REQUESTS, layout.PODS)
-        for day in days_in(store, folder)
-    }
+def months_with_usage(store: ObjectStore, before: str, *, since: dt.date) -> list[str]:
+    """Return the months before one of which anything was reported, oldest first.
+
+    Args:
+        store: The warehouse's objects.
+        before: `YYYY-MM`.
+        since: Months before this day's are left out.
+    """
+    reported = ReportedDays.of(key for folder in SOURCES for key in store.list(folder))
+    found = {months.month_of(day) for day in reported.all()}
     found |= {months.month_of(run.day) for run in read_runs(store)}
-    return sorted(month for month in found if month < before)
-
-
-def billed_until(chain: Iterable[ClosedMonth]) -> dict[dt.date, str]:
-    """Digest of the part up to which closed months bill each day."""
-    return {
-        dt.date.fromisoformat(day): digest
-        for closed in chain
-        for day, digest in closed.billed_parts.items()
-    }
+    return sorted(month for month in found if months.month_of(since) <= month < before)
 
 
 def _refuse_before_first(month: str, chain: Sequence[ClosedMonth]) -> None:
@@ -162,37 +148,12 @@ def _refuse_before_first(month: str, chain: Sequence[ClosedMonth]) -> None:
         )
 
 
-def _late(store: ObjectStore, parts: DayParts, chain: Sequence[ClosedMonth]) -> _Late:
-    billed = billed_until(chain)
-    earlier = {
-        day
-        for folder in _REQUESTS
-        for day in days_in(store, folder)
-        if months.month_of(day) < chain[0].month
-    }
-    late = [_late_day(parts, day, billed.get(day)) for day in sorted(earlier | billed.keys())]
-    return _Late(
-        tuple(row for each in late for row in each.rows),
-        tuple(orphan for each in late for orphan in each.orphans),
-        tuple(found for each in late for found in each.attention),
-        {day: digest for each in late for day, digest in each.parts.items()},
-    )
-
-
-def _late_day(parts: DayParts, day: dt.date, digest: str | None) -> _Late:
-    if digest is None:
-        part = parts.current(day)
-        return _Late(part.usage, part.orphans, part.attention, {day.isoformat(): part.digest})
-    part, rows = parts.late(day, digest)
-    if part.digest == digest:
-        return _Late()
-    known = parts.frozen(day, digest)
-    return _Late(
-        rows,
-        tuple(orphan for orphan in part.orphans if orphan not in known.orphans),
-        tuple(found for found in part.attention if found not in known.attention),
-        {day.isoformat(): part.digest},
-    )
+def _late(marks: Mapping[str, str], reported: ReportedDays, parts: DayParts, scope: _Scope) -> Late:
+    billed = billed_by(scope.chain)
+    first = scope.chain[0].month if scope.chain else scope.month
+    earlier = {day for day in reported.all() if months.month_of(day) < first}
+    same = unchanged(marks, {day: digests[-1] for day, digests in billed.items()})
+    return late_days(parts, (earlier | billed.keys()) - same, billed)
 
 
 def _missing(store: ObjectStore, scope: _Scope) -> list[Attention]:
@@ -210,7 +171,7 @@ def _missing(store: ObjectStore, scope: _Scope) -> list[Attention]:
     named = [
         Attention("missing-file", file.key, _advice(file))
         for file in found
-        if months.month_of(_day_of(file.key)) <= scope.month
+        if months.month_of(day_of(file.key)) <= scope.month
     ]
     return [each for each in named if (each.kind, each.where) not in given_up]
 
@@ -243,18 +204,3 @@ def _notes(store: ObjectStore, scope: _Scope) -> tuple[Note, ...]:
     return tuple(
         note for note in read_notes(store) if note.id not in billed and scope.bills(note.appears_in)
     )
-
-
-def days_in(store: ObjectStore, folder: str) -> set[dt.date]:
-    """Return the days of which a folder holds files. Raises BillingError for a file of no day."""
-    return {_day_of(key) for key in store.list(folder)}
-
-
-def _day_of(key: str) -> dt.date:
-    folder = key.split("/")[1]
-    try:
-        return dt.date.fromisoformat(folder.removeprefix("day="))
-    except ValueError as error:
-        raise BillingError(
-            f"{key}: {folder!r} is no day, such as day=2026-11-03: move the file to its day"
-        ) from error

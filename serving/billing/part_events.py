@@ -1,20 +1,19 @@
 """The events of day parts, and what is asked of them: sums, what came late, single requests."""
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import duckdb
 
-from serving.billing.errors import BillingError
+from serving.billing.parts import events_file
 from serving.billing.usage import Counts, UsageRow
 from serving.warehouse import columns
 from serving.warehouse.duck import session
 from serving.warehouse.events import create_view
 from serving.warehouse.files import Warehouse
-from serving.warehouse.layout import part_events_key
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,13 @@ _COLUMNS: Final = {
 }
 """Of the file."""
 
-_WRITE: Final = "COPY part_events TO $path (FORMAT parquet)"
+# In one order, so that the same events make the same bytes. Only records without an id have equals.
+_WRITE: Final = """
+COPY (
+    FROM part_events
+    ORDER BY request_id, CASE WHEN request_id IS NULL THEN part_events::VARCHAR END
+) TO $path (FORMAT parquet)
+"""
 
 # Of `part_events`; their columns are those of `_PART_EVENTS`.
 _USAGE: Final = """
@@ -125,10 +130,19 @@ ORDER BY
     customer, domain, served_model, version NULLS FIRST, pool, experiment NULLS FIRST
 """
 
+_BILLED: Final = """
+CREATE OR REPLACE TEMP VIEW {name} AS SELECT request_id FROM {events} WHERE problem IS NULL
+"""
+
 _LATE: Final = """
 CREATE OR REPLACE TEMP VIEW part_events AS
-SELECT * FROM newest_events
-ANTI JOIN (SELECT request_id FROM frozen_events WHERE problem IS NULL) USING (request_id)
+SELECT * FROM newest_events ANTI JOIN billed USING (request_id)
+"""
+
+_GONE: Final = """
+SELECT count(*)
+FROM billed_last
+ANTI JOIN (SELECT request_id FROM newest_events WHERE problem IS NULL) USING (request_id)
 """
 
 _REQUESTS: Final = """
@@ -167,19 +181,33 @@ def usage_rows(connection: duckdb.DuckDBPyConnection, day: dt.date) -> tuple[Usa
     )
 
 
-def usage_between(
-    warehouse: Warehouse, day: dt.date, *, frozen_digest: str, newest_digest: str
-) -> tuple[UsageRow, ...]:
-    """Sum what the newest part bills and the frozen one did not.
+def late_usage(
+    warehouse: Warehouse, day: dt.date, *, billed: Sequence[str], newest: str
+) -> tuple[tuple[UsageRow, ...], int]:
+    """Compare a day's newest part with those that were billed, of which there is one at least.
+
+    Args:
+        warehouse: Where the parts are.
+        day: The UTC day.
+        billed: Their digests, the last one last.
+        newest: Digest of the newest part.
+
+    Returns:
+        Sums of the requests that none of them bills, and how many the last one bills and the
+        newest part does not have.
 
     Raises:
-        BillingError: The events of a part are missing.
+        BillingError: A part or its events are missing or damaged.
     """
     with session(warehouse.scratch) as (connection, _):
-        _view(connection, warehouse, "newest_events", part_events_key(day, newest_digest))
-        _view(connection, warehouse, "frozen_events", part_events_key(day, frozen_digest))
+        _view(connection, "newest_events", [events_file(warehouse, day, newest)])
+        files = [events_file(warehouse, day, digest) for digest in billed]
+        for name, some in (("billed", files), ("billed_last", files[-1:])):
+            _view(connection, f"{name}_events", some)
+            connection.execute(_BILLED.format(name=name, events=f"{name}_events"))
         connection.execute(_LATE)
-        return usage_rows(connection, day)
+        [(gone,)] = connection.execute(_GONE).fetchall()
+        return usage_rows(connection, day), gone
 
 
 def requests_of(
@@ -194,20 +222,16 @@ def requests_of(
     """Yield the requests that a customer's rows of a part sum, in the order of their admission.
 
     Raises:
-        BillingError: The events of the part are missing.
+        BillingError: The part or its events are missing or damaged.
     """
     wanted = {"customer": customer, "domain": domain, "served_model": served_model}
     with session(warehouse.scratch) as (connection, _):
-        _view(connection, warehouse, "part_events", part_events_key(day, part_digest))
+        _view(connection, "part_events", [events_file(warehouse, day, part_digest)])
         found = connection.execute(_REQUESTS, wanted)
         while rows := found.fetchmany(10_000):
             for request_id, admitted, *rest in rows:
                 yield BilledRequest(request_id.hex, admitted.replace(tzinfo=dt.UTC), *rest)
 
 
-def _view(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, name: str, key: str) -> None:
-    entries = warehouse.entries(key)
-    if not entries:
-        raise BillingError(f"{key}: the events of this part are gone; restore them")
-    [path] = warehouse.files(entries)
-    connection.read_parquet(str(path)).create_view(name)
+def _view(connection: duckdb.DuckDBPyConnection, name: str, files: Sequence[Path]) -> None:
+    connection.read_parquet([str(file) for file in files]).create_view(name)

@@ -13,7 +13,7 @@ from serving.billing.usage import GpuRow, PriceClass
 
 
 class _Key(NamedTuple):
-    kind: Literal["idle", "unmeasured", "unbilled"]
+    kind: Literal["idle", "unmeasured", "unbilled", "late"]
     pool: str
     gpu_type: str
     price_class: PriceClass
@@ -25,7 +25,8 @@ def platform_lines(rows: Iterable[GpuRow], prices: PriceTable) -> tuple[Platform
     Time before the price table begins has no value.
 
     Args:
-        rows: GPU time that was idle or unmeasured, and what customers used that are not billed.
+        rows: GPU time that was idle, unmeasured or late, and what customers used that are not
+            billed.
         prices: The price table.
 
     Raises:

@@ -86,8 +86,9 @@ class Invoice:
 class PlatformLine:
     """GPU time that no customer is billed for."""
 
-    kind: Literal["idle", "unmeasured", "unbilled"]
-    """`unbilled`: used by a customer that the price table does not know."""
+    kind: Literal["idle", "unmeasured", "unbilled", "late"]
+    """`unbilled`: used by a customer that the price table does not know. `late`: of an earlier
+    month, reported after that was closed."""
     pool: str
     gpu_type: str
     price_class: PriceClass

@@ -8,6 +8,7 @@ PriceClass = Literal["spot", "on-demand"]
 
 AttentionKind = Literal[
     "accepted-loss",
+    "billed-missing",
     "clock",
     "damaged-segment",
     "duplicate-id",
@@ -17,6 +18,7 @@ AttentionKind = Literal[
     "lost-volume",
     "missing-file",
     "no-price",
+    "short-pod-report",
     "unknown-customer",
     "unknown-pod",
     "unmeasured",
@@ -25,7 +27,9 @@ AttentionKind = Literal[
 """What a person must look at. Not billed, unless it says otherwise:
 
 - `accepted-loss`: what a lost ledger held; it was given up when the month was closed.
-- `clock`: the id of a request is of another day than its file (not billed) or its times (billed).
+- `billed-missing`: requests that a closed month bills; the files of their day lack them now.
+- `clock`: the id of a request is of another day than its file (not billed) or its times (billed);
+  or files are of a day that has not come.
 - `damaged-segment`: a ledger's segment, from a line on that cannot be read.
 - `duplicate-id`: records of one id differ; the first to end is billed.
 - `foreign-adapter`: answered by the adapter of another domain.
@@ -34,8 +38,10 @@ AttentionKind = Literal[
 - `lost-volume`: what a ledger held that its writer came back without.
 - `missing-file`: a file that was shipped and is gone.
 - `no-price`: used on days before the price table begins.
+- `short-pod-report`: GPU time of a day whose reports of pods do not reach its end.
 - `unknown-customer`: the price table lists customers, and not this one.
-- `unknown-pod`: GPU time of a pod that no report has; the tokens of its answers are billed.
+- `unknown-pod`: GPU time of a pod that no report has, or of a pool where nobody knows the pod; the
+  tokens of its answers are billed.
 - `unmeasured`: requests of a customer whose tokens the model server never reported.
 - `unreadable-file`: a file of the warehouse.
 
@@ -89,8 +95,9 @@ class GpuRow:
     pool: str
     gpu_type: str
     price_class: PriceClass
-    kind: Literal["used", "idle", "unmeasured"]
-    """Only what was used has a customer, domain and adapter."""
+    kind: Literal["used", "idle", "unmeasured", "late"]
+    """Only what was used has a customer, domain and adapter. `late`: reported after its month was
+    closed; in no part."""
     customer: str | None
     domain: str | None
     served_model: str | None
@@ -160,3 +167,5 @@ class DayPart:
     gpu: tuple[GpuRow, ...]
     orphans: tuple[Orphan, ...]
     attention: tuple[Attention, ...]
+    pods_until: dt.datetime | None = None
+    """End of the last interval of a pod that was reported; None when there is none."""

@@ -1,15 +1,16 @@
 """The days of a warehouse, as `serving.billing.open_month` asks for them."""
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from serving.billing.books import BilledPart
 from serving.billing.compaction import day_part
+from serving.billing.days import LateDay
 from serving.billing.gpu_time import GpuWeights
-from serving.billing.part_events import BilledRequest, requests_of, usage_between
+from serving.billing.part_events import BilledRequest, late_usage, requests_of
 from serving.billing.parts import frozen_part, read_stored_part
-from serving.billing.usage import DayPart, UsageRow
+from serving.billing.usage import DayPart
 from serving.warehouse.files import Warehouse
 
 
@@ -28,15 +29,15 @@ class WarehouseDays:
         """A part as it was when a month was closed."""
         return frozen_part(self.warehouse, day, digest)
 
-    def late(self, day: dt.date, digest: str) -> tuple[DayPart, tuple[UsageRow, ...]]:
-        """The newest part of a day, and the usage in it that the part of this digest lacks."""
-        # Other weights than the frozen part's would make another part of the same files.
-        weights = read_stored_part(self.warehouse, day, digest).weights
+    def late(self, day: dt.date, billed: Sequence[str]) -> LateDay:
+        """What the newest part of a day adds to the parts of these digests, the last one last."""
+        # Other weights than the last part's would make another part of the same files.
+        weights = read_stored_part(self.warehouse, day, billed[-1]).weights
         newest = day_part(self.warehouse, day, weights)
-        if newest.digest == digest:
-            return newest, ()
-        rows = usage_between(self.warehouse, day, frozen_digest=digest, newest_digest=newest.digest)
-        return newest, rows
+        if newest.digest == billed[-1]:
+            return LateDay(newest)
+        rows, gone = late_usage(self.warehouse, day, billed=billed, newest=newest.digest)
+        return LateDay(newest, rows, gone)
 
     def requests(
         self,
@@ -58,5 +59,5 @@ class WarehouseDays:
                 served_model=served_model,
             )
 
-        before = {request.request_id for request in found(part.less)} if part.less else set()
+        before = {request.request_id for digest in part.less for request in found(digest)}
         return (request for request in found(part.digest) if request.request_id not in before)

@@ -86,6 +86,12 @@ def open_warehouse(uri: str, cache: Path | None = None) -> Warehouse:
     return Warehouse(store, _Copies(store, _made(folder / "objects")), folder)
 
 
+def file_sha256(path: Path) -> str:
+    """Digest of a file's content, `sha256:<hex>`."""
+    with path.open("rb") as stream:
+        return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+
+
 def default_cache() -> Path:
     """Where local copies go: below `$XDG_CACHE_HOME`, or `~/.cache`."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

@@ -10,6 +10,8 @@
     parts/day=<day>/part.json                        which part of the day is the newest
     parts/day=<day>/<sha256>.json                    a day, de-duplicated and summed; create-only
     parts/day=<day>/<sha256>.parquet                 the events of that part; create-only
+    parts/day=<day>/<sha256>.of-<sha256>             empty: the part holds the day's files as they
+                                                     were listed, which the second digest names
     closed/<month>.json                              a closed month; create-only
     closed-heads/<month>.json                        that it was closed, and its digest; create-only
     notes/<month>/<id>.json                          credit and debit notes, by the month that they
@@ -107,6 +109,12 @@ def part_key(day: dt.date, digest: str) -> str:
 def part_events_key(day: dt.date, digest: str) -> str:
     """Key of the events that a part sums."""
     return f"{day_folder(PARTS, day)}{digest.removeprefix('sha256:')}.parquet"
+
+
+def part_of_key(day: dt.date, digest: str, files: str) -> str:
+    """Key of what says that a part holds the day's files in the state of a digest."""
+    part, state = (each.removeprefix("sha256:") for each in (digest, files))
+    return f"{day_folder(PARTS, day)}{part}.of-{state}"
 
 
 def closed_key(month: str) -> str:

@@ -17,7 +17,7 @@ from serving.billing.command import ATTENTION_STATUS, BillFormat
 from serving.billing.config import BillingConfig
 from serving.billing.gpu_time import UNCALIBRATED, GpuWeights
 from serving.billing.notes import order_note
-from serving.billing.open_month import days_in
+from serving.billing.reported import ReportedDays
 from serving.billing.unbilled import AcceptedUnbilled
 from serving.pod_reports.no_gpus import report_no_gpus
 from serving.warehouse import layout
@@ -208,7 +208,8 @@ def _weights(project: Project) -> GpuWeights:
 def _report_engine(config: BillingConfig) -> None:
     """Report the engine for every day that it answered in: it runs on CPUs, so it held no GPUs."""
     warehouse = open_store(config.warehouse_uri)
-    for day in sorted(days_in(warehouse, layout.EVENTS) - days_in(warehouse, layout.PODS)):
+    reported = ReportedDays.of([*warehouse.list(layout.EVENTS), *warehouse.list(layout.PODS)])
+    for day in sorted(reported.by_folder[layout.EVENTS] - reported.by_folder[layout.PODS]):
         report_no_gpus(warehouse, day, engine_pod(config.environment), ADAPTER_POOL)
 
 

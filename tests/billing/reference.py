@@ -13,6 +13,12 @@ WINDOW_US = 60_000_000
 LAST_WINDOW = 1439
 
 Who = tuple[str, str, str]
+Origin = tuple[Any, ...]
+"""What the engine's requests of one kind share; their weight is spread over a pool as one."""
+Load = defaultdict[tuple[str, int], list[tuple[Who, int]]]
+"""Microseconds by pod and window."""
+Unknown = set[tuple[str, int]]
+"""Pods and windows in which something of unknown weight ran."""
 Given = dict[tuple[Slot, str, Who | None], int]
 """GPU-milliseconds by slot, kind and customer, domain, adapter."""
 
@@ -21,8 +27,11 @@ Given = dict[tuple[Slot, str, Who | None], int]
 class Answer:
     """What one pod did for one request; times are microseconds of the day."""
 
-    pod: str
+    pod: str | None
+    """None: some pod of the pool."""
+    pool: str
     who: Who
+    origin: Origin
     admitted: int
     first_byte: int
     done: int
@@ -38,13 +47,15 @@ def answers(row: Mapping[str, Any], weights: GpuWeights) -> Iterable[Answer]:
     first_byte = min(admitted + (row["ttft_us"] or 0), done)
     failed = row["status"] >= 500 or row["input_tokens"] is None or row["output_tokens"] is None
     who = (row["customer"], row["domain"], row["served_model"])
-    if row["server"] is not None:
+    origin = (*who, row["pool"], row["server"], row["wasted_pool"], row["wasted_server"])
+    if row["server"] is not None or row["attempts"] > 0:
         weight = None if failed else _weight(row, "", row["pool"], weights)
-        yield Answer(row["server"], who, admitted, first_byte, done, *(weight or (None, 0)))
-    if row["wasted_server"] is not None:
-        weight = None if failed else _weight(row, "wasted_", row["wasted_pool"], weights)
-        end = done if row["ttft_us"] is None else first_byte
-        yield Answer(row["wasted_server"], who, admitted, admitted, end, *(weight or (None, 0)))
+        times = (admitted, first_byte, done)
+        yield Answer(row["server"], row["pool"], who, origin, *times, *(weight or (None, 0)))
+    if (pool := row["wasted_pool"]) is not None:
+        weight = None if failed else _weight(row, "wasted_", pool, weights)
+        times = (admitted, admitted, done if row["ttft_us"] is None else first_byte)
+        yield Answer(row["wasted_server"], pool, who, origin, *times, *(weight or (None, 0)))
 
 
 def _weight(
@@ -89,20 +100,35 @@ def capacity(held: Mapping[Slot, Sequence[Held]]) -> dict[tuple[Slot, int], int]
     return dict(found)
 
 
+def _placed(given: Iterable[Answer], there: Mapping[tuple[Slot, int], int]) -> tuple[Load, Unknown]:
+    load: Load = defaultdict(list)
+    anywhere: defaultdict[tuple[str, int, Who, Origin], int] = defaultdict(int)
+    unknown: Unknown = set()
+    for answer in given:
+        if answer.prompt_us is None:
+            for at in range(window(answer.admitted), window(answer.done) + 1):
+                pods = _pods(there, answer.pool, at) if answer.pod is None else [answer.pod]
+                unknown.update((pod, at) for pod in pods)
+            continue
+        for at, us in pieces(answer):
+            if answer.pod is None:
+                anywhere[answer.pool, at, answer.who, answer.origin] += us
+            else:
+                load[answer.pod, at].append((answer.who, us))
+    for (pool, at, who, _), us in anywhere.items():
+        pods = _pods(there, pool, at)
+        for pod, free in pods.items():
+            if free:
+                load[pod, at].append((who, us * free // sum(pods.values())))
+    return load, unknown
+
+
 def allocate(
     rows: Iterable[Mapping[str, Any]], held: Mapping[Slot, Sequence[Held]], weights: GpuWeights
 ) -> Given:
     """GPU time of billable rows of one day, no two of which have the same id."""
     there = capacity(held)
-    load: defaultdict[tuple[str, int], list[tuple[Who, int]]] = defaultdict(list)
-    unknown: set[tuple[str, int]] = set()
-    for answer in (found for row in rows for found in answers(row, weights)):
-        if answer.prompt_us is None:
-            span = range(window(answer.admitted), window(answer.done) + 1)
-            unknown.update((answer.pod, at) for at in span)
-            continue
-        for at, us in pieces(answer):
-            load[answer.pod, at].append((answer.who, us))
+    load, unknown = _placed([found for row in rows for found in answers(row, weights)], there)
     amounts: defaultdict[Slot, defaultdict[tuple[str, Who | None], int]]
     amounts = defaultdict(lambda: defaultdict(int))
     for slot, at in there:
@@ -119,6 +145,15 @@ def allocate(
     return {
         (slot, *key): ms for slot, of in amounts.items() for key, ms in _whole(of).items() if ms > 0
     }
+
+
+def _pods(there: Mapping[tuple[Slot, int], int], pool: str, at: int) -> dict[str, int]:
+    """Microseconds of a pool's pods in a window."""
+    found: defaultdict[str, int] = defaultdict(int)
+    for (slot, when), us in there.items():
+        if slot.pool == pool and when == at:
+            found[slot.pod] += us
+    return found
 
 
 def _whole(amounts: Mapping[tuple[str, Who | None], int]) -> dict[tuple[str, Who | None], int]:

@@ -7,16 +7,18 @@ that nothing is ever unreadable unless a test says so. Late use is what was adde
 import datetime as dt
 import hashlib
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
-from serving.billing.usage import Attention, DayPart, Orphan, UsageRow
+from serving.billing.days import LateDay
+from serving.billing.usage import Attention, DayPart, Orphan
 from tests.billing.builders import part
 
 Row = Any
 
 
 class StandInDays:
-    """`serving.billing.open_month.DayParts` over lists of rows."""
+    """`serving.billing.days.DayParts` over lists of rows."""
 
     def __init__(self) -> None:
         self._rows: defaultdict[dt.date, list[Row]] = defaultdict(list)
@@ -32,6 +34,10 @@ class StandInDays:
         """A request turns out to have no end."""
         self._rows[lost.admitted.date()].append(lost)
 
+    def forget(self, day: dt.date) -> None:
+        """The files of a day are lost."""
+        self._rows[day].clear()
+
     def complain(self, day: dt.date, found: Attention) -> None:
         """Something is found wrong with a day."""
         self._attention[day].append(found)
@@ -42,7 +48,7 @@ class StandInDays:
 
     def current(self, day: dt.date) -> DayPart:
         """The part of all rows so far."""
-        rows, found = self._rows[day], tuple(self._attention[day])
+        rows, found = tuple(self._rows[day]), tuple(self._attention[day])
         text = repr((day, rows, found))
         digest = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
         self._made[digest] = part(day, *rows, digest=digest, attention=found)
@@ -54,7 +60,7 @@ class StandInDays:
         assert made.day == day
         return made
 
-    def late(self, day: dt.date, digest: str) -> tuple[DayPart, tuple[UsageRow, ...]]:
-        """The newest part, and the rows added since another was made."""
+    def late(self, day: dt.date, billed: Sequence[str]) -> LateDay:
+        """The newest part, and the rows added since the last of others was made."""
         newest = self.current(day)
-        return newest, newest.usage[len(self.frozen(day, digest).usage) :]
+        return LateDay(newest, newest.usage[len(self.frozen(day, billed[-1]).usage) :])

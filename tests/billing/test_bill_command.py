@@ -69,6 +69,8 @@ def _event(at: dt.datetime, customer: str, tokens: tuple[int, int, int]) -> Even
         latency_ms=12.5,
         ttft_ms=None,
         error=None,
+        # Sent to no pod, whose GPU time would have to be reported.
+        attempts=0,
     )
 
 

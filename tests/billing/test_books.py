@@ -25,7 +25,7 @@ from serving.billing.usage import Attention
 from serving.warehouse.layout import span, writer_key
 from serving.warehouse.progress import nothing_shipped
 from serving.warehouse.writers import LostLedger, WriterState
-from tests.billing.builders import CUSTOMER, DAY, POOLS, counts, orphan, run, table, usage
+from tests.billing.builders import CUSTOMER, DAY, POOLS, counts, gpu, orphan, run, table, usage
 from tests.billing.stand_in_days import StandInDays
 
 OCTOBER = dt.date(2026, 10, 20)
@@ -300,10 +300,10 @@ def test_each_line_leads_to_the_parts_that_hold_its_requests(
     open_parts = books.billed_parts("2026-11")
     second = books.close("2026-11").late["2026-10-20"]
     assert open_parts == books.billed_parts("2026-11")
-    assert open_parts[0] == BilledPart(OCTOBER, second, less=first)
+    assert open_parts[0] == BilledPart(OCTOBER, second, less=(first,))
     assert len(open_parts) == 31
-    assert all(part.less is None for part in open_parts[1:])
-    assert BilledPart(OCTOBER, first, less=None) in books.billed_parts("2026-10")
+    assert all(part.less == () for part in open_parts[1:])
+    assert BilledPart(OCTOBER, first, less=()) in books.billed_parts("2026-10")
 
 
 def test_what_is_found_wrong_late_is_named_once(books: Books, days: StandInDays) -> None:
@@ -322,6 +322,84 @@ def test_an_orphan_that_is_found_late_is_named_once(books: Books, days: StandInD
     days.add_orphan(lost)
     assert books.close("2026-11").statement.orphans == (lost,)
     assert books.close("2026-12").statement.orphans == ()
+
+
+def _platform(books: Books, month: str) -> list[tuple[str, int]]:
+    return [(line.kind, line.gpu_ms) for line in books.statement(month).platform]
+
+
+def test_gpu_time_that_is_reported_late_is_the_platforms(books: Books, days: StandInDays) -> None:
+    days.add(gpu(1_000, kind="idle", day=OCTOBER))
+    books.close("2026-10")
+    days.add(gpu(500, day=OCTOBER), gpu(70, kind="idle", day=OCTOBER, pod="vllm-1"))
+    november = books.close("2026-11").statement
+    assert (_platform(books, "2026-11"), november.invoices) == ([("late", 570)], ())
+    days.add(gpu(30, kind="unmeasured", day=OCTOBER, pod="vllm-1"))
+    assert _platform(books, "2026-12") == [("late", 30)]
+    books.close("2026-12")
+    stated = [line.gpu_ms for closed in books.verify() for line in closed.statement.platform]
+    assert sum(stated) == 1_600
+
+
+def test_a_report_of_pods_that_is_gone_and_comes_back_counts_once(
+    books: Books, days: StandInDays
+) -> None:
+    days.add(gpu(1_000, kind="idle", day=OCTOBER))
+    books.close("2026-10")
+    days.forget(OCTOBER)
+    assert _platform(books, "2026-11") == []
+    books.close("2026-11")
+    days.add(gpu(1_001, kind="idle", day=OCTOBER))
+    assert _platform(books, "2026-12") == [("late", 1)]
+
+
+def test_gpu_time_before_the_first_closed_month_is_billed_as_what_it_was(
+    books: Books, days: StandInDays
+) -> None:
+    books.close("2026-11")
+    days.add(gpu(3_600_000, day=OCTOBER), gpu(7, kind="idle", day=OCTOBER))
+    books.store.put("pods/day=2026-10-20/x.json", b"")
+    december = books.close("2026-12").statement
+    (line,) = _lines(december)
+    assert (line.kind, line.month, line.gpu_ms) == ("gpu_time", "2026-10", 3_600_000)
+    assert "after that month was closed" in line.note
+    assert _platform(books, "2026-12") == [("idle", 7)]
+    assert december.days == ()
+
+
+def test_files_of_days_that_have_not_come_are_named(books: Books, days: StandInDays) -> None:
+    books.store.put("events/day=2027-01-03/x.parquet", b"")
+    books.store.put("events/day=2027-01-04/x.parquet", b"")
+    (found,) = books.close("2026-11").statement.attention
+    assert (found.kind, found.where) == ("clock", "events/day=2027-01-04/")
+    days.add(usage(MILLION, day=dt.date(2027, 1, 4)))
+    books.close("2026-12")
+    then = replace(books, now=dt.datetime(2027, 2, 2, tzinfo=dt.UTC)).close("2027-01").statement
+    assert (then.attention, then.total_due) == ((), Decimal("0.10"))
+
+
+def test_months_before_the_first_price_are_not_to_be_closed(books: Books) -> None:
+    books.store.put("events/day=1970-01-01/x.parquet", b"")
+    assert (books.due(), books.refresh()) == (None, 0)
+    books.store.put("events/day=2026-11-20/x.parquet", b"")
+    assert books.due() == "2026-11"
+    books.close("2026-11")
+    assert books.verify()[0].late.keys() == {"1970-01-01"}
+
+
+def test_late_use_before_the_first_price_keeps_the_month_open_until_it_is_accepted(
+    books: Books, days: StandInDays
+) -> None:
+    days.add(usage(MILLION))
+    books.close("2026-11")
+    day = dt.date(1970, 1, 1)
+    books.store.put("events/day=1970-01-01/x.parquet", b"")
+    days.add(usage(MILLION, day=day))
+    with pytest.raises(BillingError, match=f"no-price:{CUSTOMER}: .* begins on 2026-01-01"):
+        books.close("2026-12")
+    accepted = AcceptedUnbilled("no-price", CUSTOMER, "a test with a wrong clock")
+    december = books.close("2026-12", unbilled=(accepted,))
+    assert (december.statement.invoices, december.late.keys()) == ((), {"1970-01-01"})
 
 
 def test_a_file_outside_of_any_day_is_named(books: Books) -> None:

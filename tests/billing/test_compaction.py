@@ -1,6 +1,7 @@
 """Day parts of a warehouse on a directory, and once on S3 (moto's)."""
 
 import datetime as dt
+import hashlib
 import shutil
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -122,13 +123,15 @@ def test_no_order_of_rows_or_files_changes_which_copy_counts(
         files[file].append(row)
         order = (ended, writer, output_tokens)
         expected[number] = min(expected.get(number, order), order)
-    parts = []
+    parts, events = [], []
     for turn in (list, lambda some: list(reversed(some))):
         folder = tmp_path_factory.mktemp("warehouse")
         for file, some in files.items():
             ship(folder, f"{file if turn is list else 9 - file}", turn(some))
         parts.append(part_of(folder))
+        events.append((folder / part_events_key(DAY, parts[-1].digest)).read_bytes())
     assert parts[0].usage == parts[1].usage
+    assert events[0] == events[1]
     assert sum(row.counts.output_tokens for row in parts[0].usage) == sum(
         output_tokens for _, _, output_tokens in expected.values()
     )
@@ -299,6 +302,26 @@ def test_an_unchanged_day_is_not_made_again(root: Path, warehouse: Warehouse) ->
     assert warehouse.store.marks("parts/") == before
 
 
+def _gone(path: Path) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize("damage", [_gone, _emptied, _scribbled])
+@pytest.mark.parametrize("name", ["part.json", "its document"])
+def test_a_newest_part_that_is_gone_or_damaged_is_made_again(
+    root: Path, warehouse: Warehouse, damage: Any, name: str
+) -> None:
+    ship(root, "a", [event(1)])
+    part = part_of(root)
+    document = root / part_key(DAY, part.digest)
+    damage(document.with_name("part.json") if name == "part.json" else document)
+    assert part_of(root) == part
+    assert frozen_part(warehouse, DAY, part.digest) == part
+    before = warehouse.store.marks("parts/")
+    assert part_of(root) == part
+    assert warehouse.store.marks("parts/") == before
+
+
 def test_new_files_and_new_weights_make_another_part(root: Path, warehouse: Warehouse) -> None:
     ship(root, "a", [event(1)])
     first = part_of(root)
@@ -317,8 +340,8 @@ def test_the_same_files_make_the_same_bytes_elsewhere(root: Path, tmp_path: Path
     shutil.copytree(root, tmp_path / "copy")
     first, second = part_of(root), part_of(tmp_path / "copy")
     assert first == second
-    key = part_key(DAY, first.digest)
-    assert (root / key).read_bytes() == (tmp_path / "copy" / key).read_bytes()
+    for key in (part_key(DAY, first.digest), part_events_key(DAY, first.digest)):
+        assert (root / key).read_bytes() == (tmp_path / "copy" / key).read_bytes()
 
 
 def test_s3_gives_the_part_that_a_directory_gives(
@@ -369,6 +392,37 @@ def test_a_frozen_part_that_is_gone_is_named(root: Path, warehouse: Warehouse) -
     (root / part_key(DAY, digest)).unlink()
     with pytest.raises(BillingError, match="the part of 2026-11-03 is gone"):
         frozen_part(warehouse, DAY, digest)
+
+
+def test_a_part_that_another_version_wrote_is_named(root: Path, warehouse: Warehouse) -> None:
+    data = b'{"schema_version": 9}'
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    warehouse.store.put(part_key(DAY, digest), data)
+    with pytest.raises(BillingError, match="not a part as this version reads it"):
+        frozen_part(warehouse, DAY, digest)
+
+
+def test_orphans_and_requests_of_no_pod_share_their_pools_gpu_time(root: Path) -> None:
+    report_pods(root, pod("slm-0"), pod("slm-1"))
+    ship(root, "a", [event(1, server=None)])
+    ship_orphans(root, "a", [orphan(2)])
+    part = part_of(root)
+    assert {(row.pod, row.kind) for row in part.gpu} == {
+        (name, kind) for name in ("slm-0", "slm-1") for kind in ("used", "idle", "unmeasured")
+    }
+    assert part.attention == ()
+
+
+@pytest.mark.parametrize("damage", [_truncated, _scribbled, _emptied])
+def test_events_that_are_not_those_of_the_part_are_refused(
+    root: Path, warehouse: Warehouse, damage: Any
+) -> None:
+    ship(root, "a", [event(1), event(2)])
+    digest = part_of(root).digest
+    path = root / part_events_key(DAY, digest)
+    damage(path)
+    with pytest.raises(BillingError, match=rf"{path.name}: changed since it was written"):
+        list(requests_of(warehouse, DAY, digest, customer="customer-bank-A"))
 
 
 def test_the_requests_of_a_line_are_those_that_it_sums(root: Path, warehouse: Warehouse) -> None:

@@ -14,12 +14,12 @@ from serving.billing.day_events import SourceFile, load_day
 from serving.billing.errors import BillingError
 from serving.billing.gpu_time import GpuWeights, TokenWeights, allocate, whole_milliseconds
 from serving.billing.pods import Held, Slot, held_on, merged, read_report
-from serving.billing.usage import Attention, GpuRow, PodInterval
+from serving.billing.usage import Attention, GpuRow, Orphan, PodInterval
 from serving.warehouse import columns
 from serving.warehouse.duck import session
 from serving.warehouse.files import Entry
 from tests.billing import reference
-from tests.billing.rows import DAY, event, write_rows
+from tests.billing.rows import DAY, event, request_id, write_rows
 
 WEIGHTS = GpuWeights(
     pools={
@@ -37,12 +37,13 @@ def gpu_time(
     rows: Sequence[Mapping[str, Any]],
     held: Mapping[Slot, Sequence[Held]],
     weights: GpuWeights = WEIGHTS,
+    orphans: Sequence[Orphan] = (),
 ) -> tuple[tuple[GpuRow, ...], tuple[Attention, ...]]:
     with tempfile.TemporaryDirectory() as name:
         path = write_rows(Path(name) / "events.parquet", rows, columns.EVENTS)
         with session(Path(name)) as (connection, _):
             load_day(connection, DAY, [SourceFile(Entry("events.parquet", ""), path)])
-            return allocate(connection, DAY, held, weights)
+            return allocate(connection, DAY, held, weights, orphans)
 
 
 def used(rows: Sequence[GpuRow]) -> dict[str | None, int]:
@@ -84,7 +85,8 @@ def events(draw: st.DrawFn) -> list[dict[str, Any]]:
                 cached_tokens=draw(st.one_of(st.none(), st.integers(0, input_tokens or 0))),
                 output_tokens=draw(tokens),
                 wasted_pool="slm" if wasted else None,
-                wasted_server="slm-0" if wasted else None,
+                wasted_server=draw(st.sampled_from([None, "slm-0"])) if wasted else None,
+                attempts=draw(st.sampled_from([0, 1, 1, 2])),
                 wasted_input_tokens=draw(tokens) if wasted else 0,
                 wasted_output_tokens=draw(tokens) if wasted else 0,
                 latency_us=latency,
@@ -96,11 +98,12 @@ def events(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 @st.composite
 def pods(draw: st.DrawFn) -> dict[Slot, tuple[Held, ...]]:
-    """Up to two intervals of three slots; one pod's name comes with two price classes."""
+    """Up to two intervals of four slots; one pod's name comes with two price classes."""
     slots = [
         Slot("llm-0", "llm", "H100", "on-demand"),
         Slot("slm-0", "slm", "L4", "on-demand"),
         Slot("slm-0", "slm", "L4", "spot"),
+        Slot("slm-1", "slm", "L4", "spot"),
     ]
     found = {}
     for slot in slots:
@@ -224,6 +227,56 @@ def test_a_pod_that_no_report_has_is_named() -> None:
     found, [attention] = gpu_time(rows, WHOLE_DAY)
     assert {row.pod for row in found} == {"slm-0"}
     assert (attention.kind, attention.where, attention.requests) == ("unknown-pod", "slm-9", 2)
+
+
+TWO_PODS = {
+    SLM: (Held(0, DAY_MS, 1),),
+    Slot("slm-1", "slm", "L4", "spot"): (Held(0, DAY_MS, 2),),
+}
+
+
+def test_what_no_pod_is_known_of_is_spread_over_the_pools_gpus() -> None:
+    rows = [event(number, server=None, input_tokens=0, cached_tokens=0) for number in (1, 2)]
+    found, attention = gpu_time(rows, TWO_PODS | {Slot("llm-0", "llm", "H100", "spot"): ()})
+    assert attention == ()
+    assert [(row.pod, row.gpu_ms) for row in found if row.kind == "used"] == [
+        ("slm-0", 133),
+        ("slm-1", 267),
+    ]
+    assert sum(row.gpu_ms for row in found) == 3 * DAY_MS
+
+
+def test_unknown_weight_on_an_unknown_pod_is_unmeasured_on_the_whole_pool() -> None:
+    llm = {Slot("llm-0", "llm", "H100", "spot"): (Held(0, DAY_MS, 1),)}
+    rows = [event(1, server=None, input_tokens=None), event(2, at_s=60, pool="xlm", server=None)]
+    found, [attention] = gpu_time(rows, TWO_PODS | llm)
+    assert {(row.pod, row.gpu_ms) for row in found if row.kind == "unmeasured"} == {
+        ("slm-0", 60_000),
+        ("slm-1", 120_000),
+    }
+    assert (attention.kind, attention.where, attention.requests) == ("unknown-pod", "xlm", 1)
+
+
+def test_a_request_that_was_sent_to_no_pod_took_no_gpu_time() -> None:
+    found, attention = gpu_time([event(server=None, attempts=0, status=503)], TWO_PODS)
+    assert ({row.kind for row in found}, attention) == ({"idle"}, ())
+
+
+def test_use_of_a_pool_without_pods_is_named() -> None:
+    rows = [event(1, server=None), event(2, server=None, input_tokens=None), event(3)]
+    found, named = gpu_time(rows, {SLM: (Held(60_000, 120_000, 1),)})
+    assert {row.kind for row in found} == {"idle"}
+    assert [(one.where, one.requests) for one in named] == [("slm-0", 1), ("slm", 2)]
+
+
+def test_an_orphan_makes_its_pool_unmeasured_for_as_long_as_a_router_waits() -> None:
+    admitted = dt.datetime(2026, 11, 3, 0, 1, 30, tzinfo=dt.UTC)
+    names = ("customer-bank-A", "bank-ledger", "bank-ledger-v1.2")
+    lost = [Orphan(request_id(1), admitted, *names, pool, "router-0") for pool in ("slm", "llm")]
+    found, [attention] = gpu_time([], TWO_PODS, orphans=lost)
+    # Eleven windows: 600 s from the middle of the first one on.
+    assert used(found) == {"unmeasured": 2 * 11 * 60_000, "idle": 2 * (DAY_MS - 11 * 60_000)}
+    assert (attention.kind, attention.where, attention.requests) == ("unknown-pod", "llm", 1)
 
 
 def test_requests_outside_of_a_pods_intervals_are_named() -> None:

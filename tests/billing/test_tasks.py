@@ -34,8 +34,9 @@ MILLION: dict[str, Any] = {
     "cached_tokens": 0,
     "output_tokens": 0,
     "server": None,
+    "attempts": 0,
 }
-"""Worth 0.10; without a pod, whose GPU time would have to be reported."""
+"""Worth 0.10; sent to no pod, whose GPU time would have to be reported."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from serving.exporter.billing import read_billing
 from serving.exporter.config import ExporterConfig
 from serving.exporter.server import Exporter, application
 from serving.warehouse import layout
-from serving.warehouse.files import open_warehouse
+from serving.warehouse.files import file_sha256, open_warehouse
 from serving.warehouse.writers import LostLedger, WriterState, taken_over
 
 _DAY = dt.date(2026, 11, 3)
@@ -59,19 +59,21 @@ class Warehouse:
 
     def _part(self, day: dt.date, kinds: tuple[str, ...], orphans: int) -> None:
         """A part; it takes the place of the one before it."""
+        events = self.root.parent / "events.parquet"
+        events.touch()
         part = StoredPart(
             rules=1,
             day=day,
             weights=UNCALIBRATED,
             inputs=(),
+            events_sha256=file_sha256(events),
+            pods_until=None,
             attention=tuple(Attention(kind, "w", "d", 7) for kind in kinds),
             orphans=(_ORPHAN,) * orphans,
             usage=(),
             gpu=(),
         )
-        events = self.root.parent / "events.parquet"
-        events.touch()
-        store_part(self.warehouse, part, events, "sha256:0b")
+        store_part(self.warehouse, part, events, made_of="sha256:0b", files="sha256:0c")
 
     def damage_part(self, day: dt.date) -> None:
         newest = newest_part(self.warehouse, day)

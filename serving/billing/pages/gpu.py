@@ -12,7 +12,7 @@ from serving.billing.pages.tables import Cell, Column, Row, Table, amount_cell, 
 from serving.billing.statement import Line, LineKind, Statement
 
 _MOST_SHARES: Final = len(SHARE_COLOURS)
-NOBODYS: Final = {"idle": "//", "unmeasured": "xx", "unbilled": ".."}
+NOBODYS: Final = {"idle": "//", "unmeasured": "xx", "unbilled": "..", "late": "--"}
 """GPU time that no customer is billed for, with its pattern in a chart."""
 
 
