@@ -112,7 +112,10 @@ def note(config: BillingConfig, now: dt.datetime, order: NoteOrder) -> None:
 
 def verify(config: BillingConfig, now: dt.datetime) -> None:
     """Prove that the closed months are what was written, and that none is missing."""
-    for closed in open_books(config, now).verify():
+    chain = open_books(config, now).verify()
+    if not chain:
+        sys.stdout.write("no month is closed\n")
+    for closed in chain:
         sys.stdout.write(f"{closed.month} {closed.digest} {plain(closed.statement.total_due)}\n")
 
 
