@@ -119,13 +119,7 @@ def pod_spec(
         automount_service_account_token=asks_kubernetes,
         enable_service_links=False,
         restart_policy=restart,
-        security_context=core.v1.PodSecurityContextArgs(
-            run_as_non_root=True,
-            run_as_user=_USER,
-            run_as_group=_USER,
-            fs_group=_USER,
-            seccomp_profile=core.v1.SeccompProfileArgs(type="RuntimeDefault"),
-        ),
+        security_context=pod_security(),
         containers=[_container(container)],
         volumes=[
             core.v1.VolumeArgs(
@@ -140,6 +134,26 @@ def pod_spec(
     )
 
 
+def pod_security() -> core.v1.PodSecurityContextArgs:
+    """What the `restricted` pod security standard asks of a pod."""
+    return core.v1.PodSecurityContextArgs(
+        run_as_non_root=True,
+        run_as_user=_USER,
+        run_as_group=_USER,
+        fs_group=_USER,
+        seccomp_profile=core.v1.SeccompProfileArgs(type="RuntimeDefault"),
+    )
+
+
+def container_security() -> core.v1.SecurityContextArgs:
+    """What the `restricted` pod security standard asks of a container, and no writable image."""
+    return core.v1.SecurityContextArgs(
+        allow_privilege_escalation=False,
+        read_only_root_filesystem=True,
+        capabilities=core.v1.CapabilitiesArgs(drop=["ALL"]),
+    )
+
+
 def _container(container: Container) -> core.v1.ContainerArgs:
     return core.v1.ContainerArgs(
         name=container.name,
@@ -147,16 +161,12 @@ def _container(container: Container) -> core.v1.ContainerArgs:
         command=list(container.command),
         env=[
             *(core.v1.EnvVarArgs(name=k, value=v) for k, v in container.environment.items()),
-            *(_secret_variable(name, key) for name, key in container.secrets.items()),
+            *(secret_variable(name, key) for name, key in container.secrets.items()),
         ],
         ports=_ports(container.metrics_port),
         readiness_probe=_probe(container.metrics_port),
         resources=_resources(container.resources),
-        security_context=core.v1.SecurityContextArgs(
-            allow_privilege_escalation=False,
-            read_only_root_filesystem=True,
-            capabilities=core.v1.CapabilitiesArgs(drop=["ALL"]),
-        ),
+        security_context=container_security(),
         volume_mounts=[
             core.v1.VolumeMountArgs(name="config", mount_path=CONFIG_DIRECTORY, read_only=True),
             core.v1.VolumeMountArgs(name="scratch", mount_path=SCRATCH),
@@ -164,7 +174,8 @@ def _container(container: Container) -> core.v1.ContainerArgs:
     )
 
 
-def _secret_variable(name: str, key: SecretKey) -> core.v1.EnvVarArgs:
+def secret_variable(name: str, key: SecretKey) -> core.v1.EnvVarArgs:
+    """An environment variable whose value comes from a Secret."""
     selector = core.v1.SecretKeySelectorArgs(name=key.secret, key=key.key)
     return core.v1.EnvVarArgs(
         name=name, value_from=core.v1.EnvVarSourceArgs(secret_key_ref=selector)

@@ -1,0 +1,23 @@
+"""Container images by digest."""
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from stacks.config.base import Config
+
+ImageRef = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9][a-zA-Z0-9._:/-]*@sha256:[0-9a-f]{64}$")
+]
+"""`repository@sha256:…`: a tag can be moved to other code."""
+
+
+class Images(Config):
+    """One image for each Python environment of the project, and those of others it runs."""
+
+    infra: ImageRef = Field(description="engine, pipeline command, billing")
+    serving: ImageRef = Field(description="router, adapter-sync, ledger")
+    train: ImageRef = Field(description="jobs of releases")
+    mlflow: ImageRef = Field(description="MLflow with the drivers of Postgres and S3")
+    vllm: ImageRef = Field(description="vLLM 0.33.0 or later")
+    envoy: ImageRef = Field(description="Envoy, the allowlist in front of each vLLM")

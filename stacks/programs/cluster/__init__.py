@@ -1,0 +1,1 @@
+"""The program of an environment on Kubernetes, a module for each part."""
