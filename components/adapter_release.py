@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pulumi
 
 from registry.release import Plan, Step
-from substrates.substrate import Substrate
+from substrates.substrate import JobSubstrate
 from substrates.workload import Job
 
 JobOf = Callable[[Step], Job]
@@ -16,7 +16,7 @@ JobOf = Callable[[Step], Job]
 class AdapterReleaseArgs:
     """What the release is made of."""
 
-    substrate: Substrate
+    substrate: JobSubstrate
     plan: Plan
     """Which jobs to declare; decided before the resource graph is built."""
     job_of: JobOf

@@ -1,13 +1,14 @@
 """What an environment stack tells its domain stacks: names and limits, never a secret."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from registry.names import PoolName
 from stacks.config.base import Config
 from stacks.config.domain import DomainConfig
 from stacks.config.environment import AdapterContract
+from stacks.config.images import ImageRef
 from stacks.config.load import ConfigError
 
 OUTPUT = "contract"
@@ -20,23 +21,100 @@ class PoolContract(Config):
     """Name of the base model; publish writes it into adapter_config.json."""
     base_id: str
     """Identity of the base weights; another one changes every training digest."""
-    base_directory: str
-    """Where training jobs find the base model's files."""
+    base_model: str
+    """Where training jobs find the base model's files: a directory, or `s3://bucket/prefix`."""
     openai_url: str
     """Where evaluation jobs reach the pool."""
+
+
+class LocalPlace(Config):
+    """This machine."""
+
+    kind: Literal["local"] = "local"
+    home: str
+    """Directory of the environment."""
+    state_directory: str
+    """Directory of everything local; data paths are relative to it."""
+
+
+class ContextAccess(Config):
+    """A cluster that the kubeconfig of whoever runs `pulumi` knows."""
+
+    kind: Literal["existing"] = "existing"
+    context: str
+
+
+class EksAccess(Config):
+    """A cluster in AWS; whoever runs `pulumi` gets a token with their own identity."""
+
+    kind: Literal["eks"] = "eks"
+    account: str
+    region: str
+    cluster: str
+    endpoint: str
+    certificate_authority: str
+    """Base64 of the PEM, as EKS gives it."""
+
+
+class AwsPlace(Config):
+    """What the roles of a domain's jobs are made of."""
+
+    account: str
+    region: str
+    cluster: str
+    registry_bucket: str
+    datasets_bucket: str
+    models_bucket: str
+    storage_key: str
+    """ARN of the KMS key that objects are encrypted with."""
+    signing_key: str
+    """ARN of the KMS key that verdicts are signed with."""
+    prefix: str
+    """Names of everything in the account begin with it."""
+    tags: dict[str, str]
+
+
+class ObjectStorePlace(Config):
+    """How pods reach object storage."""
+
+    environment: dict[str, str]
+    secret: str | None
+    """Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; None where a role gives them."""
+    networks: tuple[str, ...]
+    """In CIDR form, for NetworkPolicies."""
+    port: int
+
+
+class KubernetesPlace(Config):
+    """A cluster."""
+
+    kind: Literal["kubernetes"] = "kubernetes"
+    access: Annotated[ContextAccess | EksAccess, Field(discriminator="kind")]
+    training_namespace: str
+    infra_image: ImageRef
+    train_image: ImageRef
+    object_store: ObjectStorePlace
+    kgateway: bool
+    """Whether policies of kgateway may be declared for a domain's route."""
+    training_node_group: dict[str, str]
+    """Node labels of the training group; empty where nodes are not told apart."""
+    training_gpus: int
+    """GPUs of one training node; 0 trains on the CPU."""
+    evaluation_public_key: str
+    """PEM, which verdicts are verified with."""
+    aws: AwsPlace | None
 
 
 class EnvironmentContract(Config):
     """The output `contract` of an environment stack."""
 
     environment: str
-    local: bool
-    home: str
-    """Directory of a local environment."""
-    state_directory: str
+    place: Annotated[LocalPlace | KubernetesPlace, Field(discriminator="kind")]
     registry_uri: str
     evaluation_key: str
+    """What signs verdicts: a key file, or `awskms:<ARN>`."""
     evaluation_public_key: str
+    """Path of the PEM file, as jobs and stacks of this environment find it."""
     mlflow_url: str
     edge_url: str
     namespace: str
@@ -47,6 +125,16 @@ class EnvironmentContract(Config):
     adapter_pools: tuple[PoolName, ...]
     """Pools whose engines load adapters."""
     adapters: AdapterContract
+
+    @property
+    def local(self) -> LocalPlace | None:
+        """The place of a local environment; None on a cluster."""
+        return self.place if isinstance(self.place, LocalPlace) else None
+
+    @property
+    def kubernetes(self) -> KubernetesPlace | None:
+        """The place of an environment on a cluster; None of a local one."""
+        return self.place if isinstance(self.place, KubernetesPlace) else None
 
 
 def parse_contract(value: Any, environment: str) -> EnvironmentContract:
@@ -96,6 +184,33 @@ def refuse_beyond_contract(domain: DomainConfig, contract: EnvironmentContract) 
                 f"max_lora_rank {limit}: lower it, or raise adapters.max_lora_rank of "
                 f"{contract.environment!r} (that restarts its engine)"
             )
+    _refuse_foreign_places(domain, contract, place)
+    if contract.local and domain.gate.cannot_run:
+        raise ConfigError(
+            f"{place}: gate.not_applicable: this version cannot run "
+            f"{', '.join(domain.gate.cannot_run)}: say there why each does not apply, or no "
+            "release will pass"
+        )
     experts = domain.gate.experts
     if not contract.local and (experts.names == "anyone" or experts.demo):
         raise ConfigError(f"{place}: gate.experts: `anyone` and `demo` are for local environments")
+
+
+def _refuse_foreign_places(domain: DomainConfig, contract: EnvironmentContract, place: str) -> None:
+    """Data lies where the jobs are."""
+    for key in ("uri", "heldout_uri"):
+        uri: str = getattr(domain.dataset, key)
+        if uri.startswith("s3://") and contract.local:
+            raise ConfigError(
+                f"{place}: dataset.{key}: {uri!r}: a local environment reads a path below its "
+                "state directory"
+            )
+        if not uri.startswith("s3://") and not contract.local:
+            raise ConfigError(
+                f"{place}: dataset.{key}: {uri!r}: environment {contract.environment!r} is on a "
+                "cluster, which reads s3://bucket/key"
+            )
+    if domain.dataset.collector is not None and not contract.local:
+        raise ConfigError(
+            f"{place}: dataset.collector: collectors are examples for local environments: remove it"
+        )

@@ -133,7 +133,12 @@ class Driver:
     def _wait(self, contract: EnvironmentContract, release: Release) -> "_Ended":
         """Wait until a pending run has ended."""
         store = open_store(contract.registry_uri)
-        workloads = Workloads(Path(contract.home))
+        if contract.local is None:
+            raise ConfigError(
+                f"environment {contract.environment!r} is on a cluster: its jobs take their time "
+                "there; run `pipeline up` again when they have ended, or `pulumi up`"
+            )
+        workloads = Workloads(Path(contract.local.home))
         while True:
             ended = self._poll(store, workloads, release)
             if any((ended.done, ended.failed, ended.lost)):

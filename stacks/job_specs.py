@@ -14,7 +14,7 @@ from stacks.config.domain import DomainConfig
 from stacks.contract import EnvironmentContract
 from stacks.release_inputs import desired_release
 from stacks.telemetry import NO_TELEMETRY
-from substrates.substrate import Substrate
+from substrates.substrate import JobSubstrate
 from substrates.workload import Job
 from training_jobs.dataset_config import DatasetConfig
 from training_jobs.evaluate_config import EvaluateConfig
@@ -33,7 +33,7 @@ _PROGRAMS: dict[StepKind, tuple[str, str]] = {
 def jobs(
     domain: DomainConfig,
     contract: EnvironmentContract,
-    substrate: Substrate,
+    substrate: JobSubstrate,
     observed: Observed,
 ) -> JobOf:
     """Render the steps of one domain's release."""
@@ -46,7 +46,7 @@ class JobSpecs:
 
     domain: DomainConfig
     contract: EnvironmentContract
-    substrate: Substrate
+    substrate: JobSubstrate
     observed: Observed
 
     def job(self, step: Step) -> Job:
@@ -56,6 +56,8 @@ class JobSpecs:
         config = self._config(step)
         return Job(
             name=name,
+            image=image,
+            role=step.kind,
             command=(
                 self.substrate.python(image),
                 "-m",
@@ -65,8 +67,21 @@ class JobSpecs:
             ),
             environment=NO_TELEMETRY,
             files={"config.json": config.model_dump_json(indent=2)},
+            inputs=self._inputs(step),
+            accelerated=step.kind == "train",
             attempt=step.attempt,
         )
+
+    def _inputs(self, step: Step) -> tuple[str, ...]:
+        dataset, pools = self.domain.dataset, self.contract.pools
+        uris: dict[StepKind, tuple[str, ...]] = {
+            "dataset": (dataset.uri, dataset.heldout_uri, pools["slm"].base_model),
+            "train": (dataset.uri, *([pools[step.pool].base_model] if step.pool else [])),
+            "publish": tuple(pools[pool].base_model for pool in self.domain.adapters),
+            "evaluate": (dataset.uri, dataset.heldout_uri),
+            "release": (),
+        }
+        return tuple(dict.fromkeys(uris[step.kind]))
 
     def _config(self, step: Step) -> Document:
         renderers: dict[StepKind, Callable[[Step], Document]] = {
@@ -90,7 +105,7 @@ class JobSpecs:
             heldout_digest=dataset.heldout_digest,
             min_reviewed=dataset.min_reviewed,
             max_seq_length=min(t.max_seq_length for t in self.domain.adapters.values()),
-            tokenizer_directory=Path(self.contract.pools["slm"].base_directory),
+            tokenizer_directory=self._path(self.contract.pools["slm"].base_model),
             collector=dataset.collector,
         )
 
@@ -104,7 +119,7 @@ class JobSpecs:
             **training.model_dump(),
             train_path=self._path(self.domain.dataset.uri),
             dataset_digest=self.domain.dataset.digest,
-            base_directory=Path(self.contract.pools[pool].base_directory),
+            base_directory=self._path(self.contract.pools[pool].base_model),
             work_directory=Path(self.substrate.data("work", self.domain.name, step.run_id)),
             mlflow_url=self.contract.mlflow_url,
             experiment=f"training/{self.domain.name}",
@@ -176,11 +191,11 @@ class JobSpecs:
             run_id=run_id("train", desired.training[pool], pool),
             rank=training.rank,
             base_model=contract.served_model_name,
-            base_directory=Path(contract.base_directory),
+            base_directory=self._path(contract.base_model),
         )
 
     def _path(self, uri: str) -> Path:
-        return Path(self.contract.state_directory) / uri
+        return Path(self.substrate.input(uri))
 
     @property
     def _desired(self) -> Desired:

@@ -20,7 +20,7 @@ from serving.router.config import PoolConfig, RouterConfig
 from serving.settings import Listen
 from serving.tracing.config import MlflowTarget, TracingConfig
 from stacks.config.environment import EnvironmentConfig
-from stacks.contract import EnvironmentContract, PoolContract
+from stacks.contract import EnvironmentContract, LocalPlace, PoolContract
 from stacks.paths import ROOT, StateDirectory
 from stacks.telemetry import NO_TELEMETRY
 from substrates.substrate import Substrate
@@ -54,9 +54,9 @@ class LocalWorkloads:
         ports = self.config.ports
         return EnvironmentContract(
             environment=self.config.name,
-            local=True,
-            home=str(self.state.home(self.config.name)),
-            state_directory=str(self.state.path),
+            place=LocalPlace(
+                home=str(self.state.home(self.config.name)), state_directory=str(self.state.path)
+            ),
             registry_uri=self._registry_uri,
             evaluation_key=str(self._key("evaluation.key")),
             evaluation_public_key=str(self._key("evaluation.pub")),
@@ -75,6 +75,8 @@ class LocalWorkloads:
         """Makes the key pair that verdicts are signed with, once."""
         return Job(
             name="evaluation-key",
+            image="infra",
+            role="evaluation-key",
             command=(
                 self.substrate.python("infra"),
                 "-m",
@@ -91,6 +93,8 @@ class LocalWorkloads:
         """Converts the packaged base model, once."""
         return Job(
             name="base-model",
+            image="train",
+            role="base-model",
             command=(
                 self.substrate.python("train"),
                 "-m",
@@ -346,7 +350,7 @@ class LocalWorkloads:
         return PoolContract(
             served_model_name=self.config.pools[name].served_model_name,
             base_id=BASE_ID,
-            base_directory=str(self._model_directory),
+            base_model=str(self._model_directory),
             openai_url=f"{_url(self.config.ports.vllm)}/v1",
         )
 

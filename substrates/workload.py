@@ -39,9 +39,17 @@ class Job:
     """A process that runs once to its end."""
 
     name: str
+    image: str
+    """The Python environment that runs it, such as `train`."""
+    role: str
+    """What it may do, such as `publish`: on Kubernetes the ServiceAccount that it runs under."""
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
+    """URIs of what must be on its disk first; `Substrate.input` says where the command finds it."""
+    accelerated: bool = False
+    """Whether it uses the GPUs of a training node, where there are any."""
     attempt: int = 0
     """A change runs the job again; nothing else does."""
     wait_s: float | None = None

@@ -9,10 +9,13 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 # vLLM's own choices for --max-lora-rank (0.33.0, vllm/config/lora.py).
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 CustomerId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,62}$")]
-# Relative, without `..`: data lies below the state directory.
-DataPath = Annotated[
+# Relative and without `..`, below the state directory; or an object in a bucket.
+DataUri = Annotated[
     str,
-    StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$"),
+    StringConstraints(
+        pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/)?"
+        r"[A-Za-z0-9_][A-Za-z0-9_.=-]*(/[A-Za-z0-9_][A-Za-z0-9_.=-]*)*$"
+    ),
 ]
 Reason = Annotated[str, StringConstraints(min_length=10)]
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from registry.names import DomainName, HeaderAlias, PoolName, Reviewer, VersionField
-from stacks.config.base import LORA_RANKS, Config, CustomerId, DataPath, Digest, Reason
+from stacks.config.base import LORA_RANKS, Config, CustomerId, DataUri, Digest, Reason
 from training_jobs.dataset_config import Collector
 from training_jobs.evaluate_config import NOT_IMPLEMENTED, Metric, SwitchableCheck
 
@@ -13,9 +13,11 @@ from training_jobs.evaluate_config import NOT_IMPLEMENTED, Metric, SwitchableChe
 class Dataset(Config):
     """Reviewed input/output pairs, named by the digest of their bytes."""
 
-    uri: DataPath = Field(description="training pairs: file path below the state directory")
+    uri: DataUri = Field(
+        description="training pairs: `s3://bucket/key`, or locally a path below the state directory"
+    )
     digest: Digest = Field(description="sha256 of the file; another content is refused")
-    heldout_uri: DataPath = Field(description="held-out pairs for the domain test")
+    heldout_uri: DataUri = Field(description="held-out pairs for the domain test")
     heldout_digest: Digest
     min_reviewed: int = Field(500, ge=1, description="fewer rows than this are refused")
     collector: Collector | None = Field(
@@ -108,15 +110,10 @@ class Gate(Config):
         default_factory=dict, description="checks that do not apply here, each with its reason"
     )
 
-    @model_validator(mode="after")
-    def _no_check_is_skipped_silently(self) -> Self:
-        for check in NOT_IMPLEMENTED:
-            if check not in self.not_applicable:
-                raise ValueError(
-                    f"{check}: this version cannot run this check: say under not_applicable why "
-                    "it does not apply"
-                )
-        return self
+    @property
+    def cannot_run(self) -> tuple[SwitchableCheck, ...]:
+        """Checks that this version cannot run, and that are on: the gate fails on each of them."""
+        return tuple(check for check in NOT_IMPLEMENTED if check not in self.not_applicable)
 
 
 class Routing(Config):

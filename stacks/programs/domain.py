@@ -1,29 +1,25 @@
 """The program of a domain stack."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import pulumi
 
 from components.adapter_release import AdapterRelease, AdapterReleaseArgs, JobOf
-from components.tenant import Tenant, TenantArgs
 from registry.observe import observe
 from registry.release import Observed, Plan, plan
 from registry.store import open_store
-from serving.edge.routes import http_route
-from serving.router.tenancy import Routing, TenancyRecord
 from stacks import contract as contracts
 from stacks.config.domain import DomainConfig
 from stacks.config.load import DomainStack
 from stacks.contract import EnvironmentContract
-from stacks.paths import PROJECT, ROOT
+from stacks.paths import PROJECT
+from stacks.programs.domain_place import declare_place
 from stacks.programs.errors import readable_errors
 from stacks.release_inputs import desired_release
-from substrates.local.substrate import LocalSubstrate
-from substrates.substrate import Substrate
+from substrates.substrate import JobSubstrate
 
-JobFactory = Callable[[DomainConfig, EnvironmentContract, Substrate, Observed], JobOf]
+JobFactory = Callable[[DomainConfig, EnvironmentContract, JobSubstrate, Observed], JobOf]
 
 
 async def run(stack: DomainStack, *, jobs: JobFactory, retry: bool = False) -> None:
@@ -45,34 +41,22 @@ async def _declare(stack: DomainStack, *, jobs: JobFactory, retry: bool) -> None
     contract = await _environment(stack.environment)
     domain = stack.domain
     contracts.refuse_beyond_contract(domain, contract)
+    if domain.gate.cannot_run:
+        pulumi.log.warn(
+            f"{domain.name}: this version cannot run {', '.join(domain.gate.cannot_run)}: the "
+            "evaluation will fail on it, and nothing is released"
+        )
     observed, decided = _decide(domain, contract, retry=retry)
-    substrate = LocalSubstrate(root=ROOT, home=Path(contract.home))
-    tenant = Tenant(
-        domain.name,
-        TenantArgs(
-            substrate=substrate,
-            domain=domain.name,
-            record_of=partial(_tenancy_record, domain),
-            key_serials=domain.key_serials,
-            http_route=http_route(
-                domain=domain.name,
-                aliases=domain.header_aliases,
-                namespace=contract.namespace,
-                gateway=contract.gateway,
-                service=contract.router_service,
-                port=contract.router_port,
-            ),
-        ),
-    )
+    place = declare_place(domain, contract)
     AdapterRelease(
         domain.name,
         AdapterReleaseArgs(
-            substrate=substrate,
+            substrate=place.jobs,
             plan=decided,
-            job_of=jobs(domain, contract, substrate, observed),
+            job_of=jobs(domain, contract, place.jobs, observed),
         ),
     )
-    pulumi.export("key", tenant.key)
+    pulumi.export("key", place.key)
     pulumi.export("edge_url", contract.edge_url)
     pulumi.export("release", _summary(domain, decided))
 
@@ -89,20 +73,6 @@ def _decide(
         reviewers=None if names == "anyone" else names,
     )
     return observed, plan(desired, observed, retry=retry)
-
-
-def _tenancy_record(domain: DomainConfig, key_hashes: Sequence[str]) -> str:
-    record = TenancyRecord(
-        schema=1,
-        domain=domain.name,
-        customer=domain.customer,
-        header_aliases=domain.header_aliases,
-        key_hashes=tuple(key_hashes),
-        pools=tuple(domain.pools),
-        routing=Routing(mode=domain.routing.mode),
-        content_capture=domain.routing.content_capture,
-    )
-    return record.model_dump_json(by_alias=True, indent=2) + "\n"
 
 
 def _summary(domain: DomainConfig, decided: Plan) -> dict[str, object]:

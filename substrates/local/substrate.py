@@ -60,6 +60,10 @@ class LocalSubstrate:
         """Path at which a workload finds one of its configuration files."""
         return str(self._home / "workloads" / workload / "files" / name)
 
+    def input(self, uri: str) -> str:
+        """Path of an input: relative ones lie below the state directory."""
+        return str(self._home.parent / uri)
+
     def data(self, *parts: str) -> str:
         """Path of the environment's data."""
         return str(self._home.joinpath(*parts))

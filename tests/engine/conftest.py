@@ -24,7 +24,7 @@ from registry.store import ObjectStore, open_store
 from stacks.config.domain import DomainConfig
 from stacks.config.environment import AdapterContract
 from stacks.config.load import DomainStack, parse
-from stacks.contract import EnvironmentContract, PoolContract
+from stacks.contract import EnvironmentContract, LocalPlace, PoolContract
 from stacks.driver import Driver, Release
 from stacks.engine import open_stack
 from stacks.paths import ROOT, StateDirectory
@@ -68,9 +68,7 @@ class World:
             create_key_pair(self.key, directory / "evaluation.pub")
         self.contract = EnvironmentContract(
             environment="local",
-            local=True,
-            home=str(self.home),
-            state_directory=str(self.state.path),
+            place=LocalPlace(home=str(self.home), state_directory=str(self.state.path)),
             registry_uri=f"file://{self.state.path}/registry",
             evaluation_key=str(self.key),
             evaluation_public_key=str(directory / "evaluation.pub"),
@@ -84,7 +82,7 @@ class World:
                 "slm": PoolContract(
                     served_model_name="llama-8b",
                     base_id="tiny",
-                    base_directory="/nowhere",
+                    base_model="/nowhere",
                     openai_url="http://127.0.0.1:1/v1",
                 )
             },
@@ -206,6 +204,8 @@ class World:
             )
         config = self.home / "workloads" / name / "files" / "config.json"
         return Job(
+            image="infra",
+            role=step.kind,
             name=name,
             command=(sys.executable, "-m", module, "--config", str(config)),
             environment={"PYTHONPATH": str(ROOT)},

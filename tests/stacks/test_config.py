@@ -20,12 +20,14 @@ from stacks.config.load import (
 )
 from stacks.contract import (
     EnvironmentContract,
+    LocalPlace,
     PoolContract,
     parse_contract,
     refuse_beyond_contract,
 )
 from stacks.paths import ROOT
 from stacks.release_inputs import desired_release
+from tests.stacks.contracts import cluster_place
 
 STACKS = ROOT / "stacks"
 FILE = "stacks/Pulumi.local-bank-ledger.yaml"
@@ -45,14 +47,10 @@ def _domain(**pool: Any) -> DomainConfig:
 
 
 def _contract(*, local: bool = True, rank: int = 16) -> EnvironmentContract:
-    pool = PoolContract(
-        served_model_name="b", base_id="b1", base_directory="/b", openai_url="http://x"
-    )
+    pool = PoolContract(served_model_name="b", base_id="b1", base_model="/b", openai_url="http://x")
     return EnvironmentContract(
         environment="local",
-        local=local,
-        home="/h",
-        state_directory="/s",
+        place=LocalPlace(home="/h", state_directory="/s") if local else cluster_place(),
         registry_uri="file:///r",
         evaluation_key="/k",
         evaluation_public_key="/p",
@@ -100,10 +98,9 @@ def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (_set("pipeline:domain/gate/experts/required", -1), "gate.experts.required"),
         (_set("pipeline:domain/header_aliases", ["bank-ledger"]), "not the domain's own name"),
         (_set("pipeline:domain/header_aliases", ["Bank.UK"]), "pipeline:domain.header_aliases.0"),
-        (_set("pipeline:domain/gate/not_applicable", {}), "this version cannot run this check"),
         (_set("pipeline:domain/dataset/uri", "train.jsonl"), "uri and heldout_uri to <folder>"),
         (_set("pipeline:domain/dataset/uri", "../x/train.jsonl"), "pipeline:domain.dataset.uri"),
-        (_set("pipeline:domain/dataset/uri", "s3://b/train.jsonl"), "pipeline:domain.dataset.uri"),
+        (_set("pipeline:domain/dataset/uri", "s3://b/../x"), "pipeline:domain.dataset.uri"),
         (_set("pipeline:domain", "text"), "pipeline:domain: must be a mapping (is 'text')"),
         (_set("pipeline:kind", ["domain"]), "pipeline:kind is ['domain'], allowed"),
     ],
@@ -198,10 +195,47 @@ def test_other_held_out_rows_are_another_gate() -> None:
     assert (after.gate != before.gate, after.training) == (True, before.training)
 
 
+def _on_a_cluster(**changes: Any) -> DomainConfig:
+    config = copy.deepcopy(_config("local-bank-ledger"))
+    domain = config["pipeline:domain"]
+    domain["dataset"] |= {
+        "uri": "s3://datasets/bank-ledger/train.jsonl",
+        "heldout_uri": "s3://datasets/bank-ledger/heldout.jsonl",
+        "collector": None,
+    }
+    domain["gate"] |= {"experts": {"names": ["lead-a", "lead-b"], "required": 2}}
+    domain["gate"] |= changes.pop("gate", {})
+    domain["dataset"] |= changes.pop("dataset", {})
+    stack = parse(config, "local-bank-ledger", FILE)
+    assert isinstance(stack, DomainStack)
+    return stack.domain
+
+
 def test_anyone_may_approve_on_local_environments_only() -> None:
     refuse_beyond_contract(_domain(), _contract(local=True))
+    refuse_beyond_contract(_on_a_cluster(), _contract(local=False))
+    anyone = _on_a_cluster(gate={"experts": {"names": "anyone", "required": 2}})
     with pytest.raises(ConfigError, match="for local environments"):
-        refuse_beyond_contract(_domain(), _contract(local=False))
+        refuse_beyond_contract(anyone, _contract(local=False))
+
+
+def test_data_lies_where_the_jobs_are() -> None:
+    with pytest.raises(
+        ConfigError, match=r"dataset\.uri: 's3://datasets/bank-ledger/train\.jsonl'"
+    ):
+        refuse_beyond_contract(_on_a_cluster(), _contract(local=True))
+    path = _on_a_cluster(dataset={"heldout_uri": "bank-ledger/heldout.jsonl"})
+    with pytest.raises(ConfigError, match=r"dataset\.heldout_uri: .*reads s3://bucket/key"):
+        refuse_beyond_contract(path, _contract(local=False))
+
+
+def test_a_check_that_cannot_run_is_named_before_anything_is_trained() -> None:
+    config = copy.deepcopy(_config("local-bank-ledger"))
+    del config["pipeline:domain"]["gate"]["not_applicable"]["garak_critical"]
+    stack = parse(config, "local-bank-ledger", FILE)
+    assert isinstance(stack, DomainStack)
+    with pytest.raises(ConfigError, match="this version cannot run garak_critical"):
+        refuse_beyond_contract(stack.domain, _contract())
 
 
 def test_an_environment_that_is_not_up_says_what_to_run() -> None:
