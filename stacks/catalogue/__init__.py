@@ -1,0 +1,1 @@
+"""What AWS and models are, as data: instance types, regions, weights, prices."""

@@ -71,13 +71,20 @@ def instance(name: str) -> Instance:
     """
     known = instances()
     if name not in known:
-        family = [each for each in known if each.split(".")[0] == name.split(".")[0]]
-        near = family or difflib.get_close_matches(name, known, _NEAR, 0.4) or sorted(known)
         raise ValueError(
-            f"{name!r} is no instance type of the catalogue: use {', '.join(near)}, "
+            f"{name!r} is no instance type of the catalogue: use {', '.join(_near(name, known))}, "
             f"or add it to stacks/catalogue/{_FILE.name}"
         )
     return known[name]
+
+
+def _near(name: str, known: Mapping[str, Instance]) -> list[str]:
+    """Those of its family, or spelled like it, or one of each family."""
+    families = {each.partition(".")[0]: each for each in reversed(list(known))}
+    wanted = name.partition(".")[0]
+    if wanted in families:
+        return [each for each in known if each.startswith(f"{wanted}.")]
+    return difflib.get_close_matches(name, known, _NEAR) or sorted(families.values())
 
 
 def _read(name: str, row: _Row, gpus: Mapping[str, _Gpu]) -> Instance:
