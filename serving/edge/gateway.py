@@ -12,7 +12,12 @@ from typing import Any, Final
 import yaml
 
 from serving.edge.config import EdgeConfig
-from serving.edge.routes import UNKNOWN_DOMAIN, UNKNOWN_DOMAIN_BODY, environment_route
+from serving.edge.routes import (
+    LISTENER,
+    UNKNOWN_DOMAIN,
+    UNKNOWN_DOMAIN_BODY,
+    environment_route,
+)
 
 _CLASS: Final = "local"
 _GATEWAY_API: Final = "gateway.networking.k8s.io/v1"
@@ -39,7 +44,7 @@ def _stand_ins(config: EdgeConfig) -> list[dict[str, Any]]:
             _metadata(config, config.gateway),
             spec={
                 "gatewayClassName": _CLASS,
-                "listeners": [{"name": "http", "protocol": "HTTP", "port": config.listen.port}],
+                "listeners": [{"name": LISTENER, "protocol": "HTTP", "port": config.listen.port}],
             },
         ),
         _object(

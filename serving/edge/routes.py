@@ -14,6 +14,10 @@ UNKNOWN_DOMAIN_BODY: Final = (
 """What a request with an unknown domain value gets, with status 404; as clients of the OpenAI
 interface expect errors."""
 
+LISTENER: Final = "api"
+"""The listener that serves the API, in every Gateway: routes name it, so that none of them also
+attaches to a listener that is there for redirects."""
+
 MAX_MATCHES: Final = 128
 """Matches per HTTPRoute that the Gateway API allows."""
 
@@ -83,13 +87,26 @@ def http_route(
     return _route(f"domain-{domain}", namespace, gateway, rules)
 
 
-def environment_route(namespace: str, gateway: str, service: str, port: int) -> dict[str, Any]:
+def environment_route(
+    namespace: str, gateway: str, service: str, port: int, *, refuse_unknown: bool = True
+) -> dict[str, Any]:
     """Return the environment's own HTTPRoute: requests that name no domain, or an unknown one.
 
     Without the header the key decides, so the router gets the request. Any value that no domain's
     route matches gets `unknown_domain_response`.
+
+    Args:
+        namespace: Namespace of the router and the gateway.
+        gateway: Name of the Gateway.
+        service: Name of the router's Service.
+        port: Port of that Service.
+        refuse_unknown: False where the gateway knows no object for an answer of its own: the router
+            then refuses unknown values, after it has looked at the key.
     """
     path = {"type": "PathPrefix", "value": API_PREFIX}
+    to_router = _to_router([{"path": path}], service, port)
+    if not refuse_unknown:
+        return _route(f"{gateway}-environment", namespace, gateway, [to_router])
     any_value = {"type": "RegularExpression", "name": DOMAIN_HEADER, "value": ".*"}
     answer = {
         "type": "ExtensionRef",
@@ -101,9 +118,16 @@ def environment_route(namespace: str, gateway: str, service: str, port: int) -> 
     }
     rules = [
         {"matches": [{"path": path, "headers": [any_value]}], "filters": [answer]},
-        _to_router([{"path": path}], service, port),
+        to_router,
     ]
     return _route(f"{gateway}-environment", namespace, gateway, rules)
+
+
+def redirect_route(namespace: str, gateway: str, listener: str) -> dict[str, Any]:
+    """Return the HTTPRoute that sends plain HTTP on one listener to HTTPS."""
+    redirect = {"scheme": "https", "statusCode": 301}
+    rules = [{"filters": [{"type": "RequestRedirect", "requestRedirect": redirect}]}]
+    return _route(f"{gateway}-redirect", namespace, gateway, rules, listener)
 
 
 def unknown_domain_response(namespace: str) -> dict[str, Any]:
@@ -163,10 +187,12 @@ def _to_router(matches: list[dict[str, Any]], service: str, port: int) -> dict[s
     }
 
 
-def _route(name: str, namespace: str, gateway: str, rules: list[dict[str, Any]]) -> dict[str, Any]:
+def _route(
+    name: str, namespace: str, gateway: str, rules: list[dict[str, Any]], listener: str = LISTENER
+) -> dict[str, Any]:
     return {
         "apiVersion": "gateway.networking.k8s.io/v1",
         "kind": "HTTPRoute",
         "metadata": {"name": name, "namespace": namespace},
-        "spec": {"parentRefs": [{"name": gateway}], "rules": rules},
+        "spec": {"parentRefs": [{"name": gateway, "sectionName": listener}], "rules": rules},
     }

@@ -14,7 +14,7 @@ from typing import Any, Final
 import yaml
 
 from serving.edge.config import EdgeConfig
-from serving.edge.routes import IDENTITY_PREFIXES
+from serving.edge.routes import IDENTITY_PREFIXES, LISTENER
 
 Resource = dict[str, Any]
 
@@ -58,7 +58,7 @@ def local_xds(config: EdgeConfig, translated: str, files: "XdsFiles") -> Xds:
             each["endpointConfig"]["clusterName"]: each["endpointConfig"]
             for each in dumps["EndpointsConfigDump"].get("dynamicEndpointConfigs", [])
         }
-        name = f"{config.namespace}/{config.gateway}/http"
+        name = f"{config.namespace}/{config.gateway}/{LISTENER}"
         listeners = [
             _local_listener(config, each["activeState"]["listener"], files)
             for each in dumps["ListenersConfigDump"]["dynamicListeners"]

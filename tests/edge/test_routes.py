@@ -33,7 +33,7 @@ def test_a_domain_and_each_alias_match_exactly_and_go_to_the_router() -> None:
         for value in ("bank-ledger", "bank")
     }
     assert rule["backendRefs"] == [{"name": "router", "port": 8081}]
-    assert route["spec"]["parentRefs"] == [{"name": "edge"}]
+    assert route["spec"]["parentRefs"] == [{"name": "edge", "sectionName": "api"}]
     assert route["metadata"]["namespace"] == "pipeline"
 
 
