@@ -1,5 +1,6 @@
 """Configuration of the shipper process."""
 
+import socket
 from pathlib import Path
 
 from pydantic import Field, field_validator
@@ -12,8 +13,13 @@ class ShipperConfig(Document):
 
     ledger_dir: Path
     """Absolute; the router's `ledger_dir`."""
-    writer: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
-    """Name of the router, the same after a restart: a pod of a StatefulSet."""
+    writer: str = Field(
+        default_factory=socket.gethostname,
+        pattern=r"^[a-z0-9][a-z0-9-]{0,62}$",
+        validate_default=True,
+    )
+    """Name of the router, the same after a restart: by default the host's, which in Kubernetes is
+    that of the StatefulSet's pod."""
     warehouse_uri: str = Field(pattern=r"^(file:///|s3://)\S+$")
     interval_s: float = Field(default=10, gt=0)
 
