@@ -6,7 +6,8 @@ are whole milliseconds there, both ends included.
 """
 
 import datetime as dt
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -29,10 +30,16 @@ _Read = TypeVar("_Read")
 class Mlflow:
     """The traces of one experiment."""
 
-    def __init__(self, config: MlflowTraces) -> None:
-        """Nothing is asked yet."""
+    def __init__(self, config: MlflowTraces, environ: Mapping[str, str] = os.environ) -> None:
+        """Take user and password from the environment, where MLflow's own client looks.
+
+        Nothing is asked yet.
+        """
         self._config = config
         self._session = requests.Session()
+        user = environ.get("MLFLOW_TRACKING_USERNAME")
+        if user:
+            self._session.auth = user, environ.get("MLFLOW_TRACKING_PASSWORD", "")
 
     def traced(
         self, customers: Iterable[str], began: dt.datetime, ended: dt.datetime

@@ -79,6 +79,15 @@ class MlflowTarget(Document):
     kind: Literal["mlflow"] = "mlflow"
     url: ReceiverUrl
     experiment: str = Field(default="inference", min_length=1)
+    username: SecretSource | None = None
+    """None, as the password, for a server that asks for neither."""
+    password: SecretSource | None = None
+
+    @model_validator(mode="after")
+    def _has_both_or_neither(self) -> Self:
+        if (self.username is None) != (self.password is None):
+            raise ValueError("name both `username` and `password`, or neither")
+        return self
 
 
 class LangfuseTarget(Document):

@@ -54,9 +54,9 @@ class Sender:
         self._session = requests.Session()
         self._session.headers["Content-Type"] = _PROTOBUF
         self._experiment_known = False
+        self._credentials = _credentials(config.target)
+        self._session.auth = self._credentials
         if isinstance(config.target, LangfuseTarget):
-            keys = config.target.public_key.read(), config.target.secret_key.read()
-            self._session.auth = keys
             self._session.headers["x-langfuse-ingestion-version"] = "4"
 
     def send(self, body: bytes) -> Delivery:
@@ -98,9 +98,17 @@ class Sender:
     def _look_up_experiment(self) -> None:
         if not isinstance(self._target, MlflowTarget) or self._experiment_known:
             return
-        identity = experiment_id(self._target.url, self._target.experiment)
+        identity = experiment_id(self._target.url, self._target.experiment, auth=self._credentials)
         self._session.headers["x-mlflow-experiment-id"] = identity
         self._experiment_known = True
+
+
+def _credentials(target: Target) -> tuple[str, str] | None:
+    if isinstance(target, LangfuseTarget):
+        return target.public_key.read(), target.secret_key.read()
+    if isinstance(target, MlflowTarget) and target.username and target.password:
+        return target.username.read(), target.password.read()
+    return None
 
 
 def _url(target: Target) -> str:

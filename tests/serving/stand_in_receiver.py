@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -75,16 +76,25 @@ class StandInReceiver:
 
 @dataclass
 class StandInMlflow(StandInReceiver):
-    """Knows one experiment beside the traces."""
+    """Knows one experiment beside the traces, and lets in whoever has its login, if it has one."""
 
     experiment: str | None = None
+    login: str | None = None
+    """The Authorization header that it wants."""
 
     def application(self) -> web.Application:
-        app = web.Application()
+        app = web.Application(middlewares=[self._check_login])
         app.router.add_get("/api/2.0/mlflow/experiments/get-by-name", self._get)
         app.router.add_post("/api/2.0/mlflow/experiments/create", self._create)
         app.router.add_post("/v1/traces", self._traces)
         return app
+
+    @web.middleware
+    async def _check_login(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        given = request.headers.get("Authorization")
+        if self.login is not None and given != self.login:
+            return web.Response(status=401)
+        return await handler(request)
 
     async def _get(self, request: web.Request) -> web.Response:
         if self.experiment != request.query["experiment_name"]:

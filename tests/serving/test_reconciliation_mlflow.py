@@ -1,6 +1,7 @@
 """Traces of customers as the real MLflow adds them up."""
 
 import asyncio
+import base64
 import datetime as dt
 from dataclasses import replace
 from typing import Any
@@ -86,6 +87,7 @@ class OtherMlflow:
     def __init__(self, *bodies: Any) -> None:
         self.bodies = list(bodies)
         self.asked: list[Any] = []
+        self.logins: set[str | None] = set()
 
     def application(self) -> web.Application:
         app = web.Application()
@@ -93,6 +95,7 @@ class OtherMlflow:
         return app
 
     async def _answer(self, request: web.Request) -> web.Response:
+        self.logins.add(request.headers.get("Authorization"))
         self.asked.append(await request.json() if request.can_read_body else None)
         return web.json_response(self.bodies.pop(0) if len(self.bodies) > 1 else self.bodies[0])
 
@@ -126,6 +129,26 @@ async def test_a_customer_whose_name_is_not_ascii_is_asked_for_as_its_traces_are
     tags = common_attributes(sent(1, labels), "off", "test", mlflow=True)
     expected = f"trace.tag.`customer` = '{tags['mlflow.traceTag.customer']}'"
     assert expected in other.asked[1]["filters"]
+
+
+@pytest.mark.parametrize(
+    ("environ", "login"),
+    [
+        ({}, None),
+        (
+            {"MLFLOW_TRACKING_USERNAME": "pipeline", "MLFLOW_TRACKING_PASSWORD": "right"},
+            f"Basic {base64.b64encode(b'pipeline:right').decode()}",
+        ),
+    ],
+)
+async def test_it_logs_in_as_mlflows_own_client_would(
+    environ: dict[str, str], login: str | None
+) -> None:
+    other = OtherMlflow(EXPERIMENT, {"data_points": []})
+    async with serving(other.application()) as url:
+        client = Mlflow(MlflowTraces(url=url), environ)
+        await asyncio.to_thread(client.traced, ["customer-bank-A"], STARTED, STARTED)
+    assert other.logins == {login}
 
 
 async def test_an_mlflow_that_is_away_is_named() -> None:

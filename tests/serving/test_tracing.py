@@ -83,6 +83,33 @@ async def test_a_request_becomes_one_trace_under_its_own_id(world: World) -> Non
     assert "gen_ai.input.messages" not in found
 
 
+@pytest.mark.parametrize(("password", "outcome"), [("right", 1), ("wrong", 0)])
+async def test_an_mlflow_with_users_is_asked_as_one_of_them(
+    tmp_path: Path, password: str, outcome: int
+) -> None:
+    mlflow = StandInMlflow(login=f"Basic {base64.b64encode(b'pipeline:right').decode()}")
+    for name, value in {"username": "pipeline", "password": f"{password}\n"}.items():
+        (tmp_path / name).write_text(value)
+    async with serving(mlflow.application()) as url:
+        target = {
+            "kind": "mlflow",
+            "url": url,
+            "username": {"file": str(tmp_path / "username")},
+            "password": {"file": str(tmp_path / "password")},
+        }
+        config = TracingConfig.model_validate({"target": target, "retry_for_s": 0})
+        async with running_tracer(config) as (tracer, dropped):
+            tracer.record(trace(0))
+    assert (len(mlflow.spans), mlflow.experiment is not None) == (outcome, bool(outcome))
+    assert sum(dropped.values()) == 1 - outcome
+
+
+def test_half_a_login_is_refused() -> None:
+    target = {"kind": "mlflow", "url": DEAD_URL, "username": {"env": "MLFLOW_USER"}}
+    with pytest.raises(ValidationError, match="both `username` and `password`, or neither"):
+        TracingConfig.model_validate({"target": target})
+
+
 async def test_a_hanging_collector_fails_no_request(world: World) -> None:
     receiver = StandInReceiver(hangs=True)
     async with serving(receiver.application()) as url:
