@@ -78,6 +78,15 @@ def test_select_brings_the_installer_along() -> None:
     ]
 
 
+def test_a_group_has_its_own_steps_and_the_installer() -> None:
+    _, steps = _steps()
+    project = {step.name for step in cli.select(steps, [])}
+    cluster = {step.name for step in cli.select(steps, [], "cluster")}
+    assert {"uv", "infra", "pulumi"} <= project
+    assert {"uv", "kube-apiserver", "kubelet", "crds"} <= cluster
+    assert project & cluster <= {"uv", "go"}
+
+
 def test_missing_space_says_what_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(cli.shutil, "disk_usage", lambda _: usage(0, 0, 3 * 2**30))

@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tools.setup import stamps
+from tools.setup import node_packages, stamps
 from tools.setup.console import Console, format_seconds
-from tools.setup.model import Layout, Step
+from tools.setup.model import GROUPS, Group, Layout, Step
 from tools.setup.runner import Runner, SetupError
 from tools.setup.stamps import State
 from tools.setup.steps import plan
@@ -24,8 +24,8 @@ class _UsageError(Exception):
     """What the user asked for cannot be done."""
 
 
-def select(steps: Sequence[Step], only: Sequence[str]) -> list[Step]:
-    """Return the named steps with the installer that environments need.
+def select(steps: Sequence[Step], only: Sequence[str], group: Group = "project") -> list[Step]:
+    """Return the steps of a group, or the named ones with the installer that environments need.
 
     Raises:
         _UsageError: when a name is none of the steps'.
@@ -36,7 +36,7 @@ def select(steps: Sequence[Step], only: Sequence[str]) -> list[Step]:
         allowed = ", ".join(step.name for step in steps)
         raise _UsageError(f"--only {unknown[0]}: no such step; the steps are {allowed}")
     if not only:
-        return list(steps)
+        only = [step.name for step in steps if step.group == group]
     wanted = {*only, "uv"} | ({"go"} & known)
     return [step for step in steps if step.name in wanted]
 
@@ -114,16 +114,21 @@ def main(arguments: Sequence[str], root: Path) -> int:
         prog="bootstrap.py", description="Set up everything the project needs on this machine."
     )
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="only these steps")
+    parser.add_argument(
+        "--group", choices=GROUPS, default="project", help="all steps of a group (default: project)"
+    )
     parser.add_argument("--check", action="store_true", help="say what is set up; change nothing")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         layout, steps = plan(root, _interpreter())
-        chosen = select(steps, options.only)
+        chosen = select(steps, options.only, options.group)
         if options.check:
             return _check(layout, chosen)
         with _alone(layout):
             _set_up(layout, chosen)
+        if options.group == "cluster" and node_packages.missing():
+            print(node_packages.advice())
     except _UsageError as error:
         print(error, file=sys.stderr)
         return 2

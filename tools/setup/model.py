@@ -2,6 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
+
+Group = Literal["project", "cluster"]
+"""`project` runs and tests the pipeline on this machine; `cluster` adds a Kubernetes of its own."""
+GROUPS: tuple[Group, ...] = get_args(Group)
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,7 @@ class Step:
         commands: Run in order; the first that fails ends the step.
         project_gib: Disk space that it takes in the project folder.
         cache_gib: Disk space that it takes in the caches under the home folder.
+        group: What it is set up for; only the group that is asked for is set up.
     """
 
     name: str
@@ -40,6 +46,7 @@ class Step:
     commands: tuple[Command, ...]
     project_gib: float
     cache_gib: float
+    group: Group = "project"
 
 
 @dataclass(frozen=True)

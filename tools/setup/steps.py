@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from tools.setup.cluster import cluster_steps
+from tools.setup.go_programs import GoProgram, compile_step
 from tools.setup.model import Command, Layout, Step
 from tools.setup.versions import FoundProgram, find_program, go_directive
 
@@ -112,29 +114,6 @@ def _environments() -> list[Step]:
     ]
 
 
-def _go_program(name: str, title: str, package: str, options: tuple[str, ...]) -> Step:
-    module = f"tools/go/{name}"
-    # Built aside and renamed: a half-written program must never be found under its name.
-    aside = f"../../../.tools/bin/.{name}.new"
-    # Without cgo the result needs no C compiler and no C header of the machine.
-    compiler = ("env", "CGO_ENABLED=0", "go", "build", "-v", "-buildvcs=false")
-    build = (*compiler, *options, "-o", aside, package)
-    return Step(
-        name=name,
-        title=title,
-        lane="go",
-        inputs=(f"{module}/go.mod", f"{module}/go.sum"),
-        outputs=(f".tools/bin/{name}",),
-        commands=(
-            Command(("mkdir", "-p", ".tools/bin")),
-            Command(build, cwd=module),
-            Command(("mv", "-f", f".tools/bin/.{name}.new", f".tools/bin/{name}")),
-        ),
-        project_gib=0.2,
-        cache_gib=2.4,
-    )
-
-
 def _linked_program(name: str, title: str, found: Path) -> Step:
     return Step(
         name=name,
@@ -155,21 +134,26 @@ def _pulumi(found: FoundProgram | None) -> Step:
     if found:
         return _linked_program("pulumi", f"Pulumi engine, the one at {found.path}", found.path)
     version = ".".join(map(str, PULUMI))
-    return _go_program(
-        "pulumi",
-        f"Pulumi engine {version}, built from source",
-        "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi",
-        ("-ldflags", f"-s -w -X {_PULUMI_VERSION_VARIABLE}=v{version}"),
+    return compile_step(
+        GoProgram(
+            name="pulumi",
+            title=f"Pulumi engine {version}, built from source",
+            package="github.com/pulumi/pulumi/pkg/v3/cmd/pulumi",
+            options=("-ldflags", f"-s -w -X {_PULUMI_VERSION_VARIABLE}=v{version}"),
+        )
     )
 
 
 def _egctl() -> Step:
-    return _go_program(
-        "egctl",
-        "HTTPRoute translator, built from source",
-        "github.com/envoyproxy/gateway/cmd/egctl",
-        # The container libraries it links are never used here; these tags leave their C parts out.
-        ("-ldflags", "-s -w", "-tags", "exclude_graphdriver_btrfs,containers_image_openpgp"),
+    # The container libraries it links are never used here; these tags leave their C parts out.
+    tags = "exclude_graphdriver_btrfs,containers_image_openpgp"
+    return compile_step(
+        GoProgram(
+            name="egctl",
+            title="HTTPRoute translator, built from source",
+            package="github.com/envoyproxy/gateway/cmd/egctl",
+            options=("-ldflags", "-s -w", "-tags", tags),
+        )
     )
 
 
@@ -180,8 +164,7 @@ def plan(root: Path, python: Path) -> tuple[Layout, list[Step]]:
     """
     own_bin = root / ".tools" / "bin"
     wanted_go = max(
-        go_directive((root / "tools" / "go" / name / "go.mod").read_text())
-        for name in ("pulumi", "egctl")
+        go_directive(path.read_text()) for path in (root / "tools" / "go").glob("*/go.mod")
     )
     found_go = find_program("go", ("version",), wanted_go, own_bin)
     found_pulumi = find_program("pulumi", ("version",), PULUMI, own_bin)
@@ -191,5 +174,5 @@ def plan(root: Path, python: Path) -> tuple[Layout, list[Step]]:
     if found_go is None:
         # In the lane of the environments' installer; the programs' lane starts after it.
         steps.append(_environment("go", "Go compiler", size_gib=0.3, outputs=(f"{go_package}/go",)))
-    steps += [*_environments(), _pulumi(found_pulumi), _egctl()]
+    steps += [*_environments(), _pulumi(found_pulumi), _egctl(), *cluster_steps()]
     return Layout(root=root, python=python, go=go), steps
