@@ -3,10 +3,10 @@ PYTHON ?= python3
 PIPELINE := .venv/bin/pipeline
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test clean-state
+.PHONY: help setup up down test test-cluster clean-state
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## install what is missing; a second run installs nothing
 	@$(PYTHON) tools/bootstrap.py
@@ -19,6 +19,10 @@ down: ## stop and remove what `make up` started
 
 test: setup ## linting, formatting, types and all tests
 	@$(PYTHON) tools/test.py
+
+test-cluster: setup ## tests on a Kubernetes of its own, compiled from source (a node needs root)
+	@$(PYTHON) tools/bootstrap.py --group cluster
+	@$(PYTHON) tools/test.py cluster
 
 clean-state: down ## also remove the local state: models, adapters, registry, ledger, logs
 	@rm -rf .local && echo "Removed .local/."

@@ -1,7 +1,8 @@
 """Run every check and test: `python3 tools/test.py [NAME...]`; called by `make test`.
 
 Which environment runs which tests is the data in `SUITES`. Needs the environments that
-tools/bootstrap.py makes, and itself the standard library alone.
+tools/bootstrap.py makes, and itself the standard library alone. The suite `cluster` needs more and
+runs only when it is named, as `make test-cluster` does.
 """
 
 import subprocess
@@ -32,6 +33,7 @@ class Suite:
     environment: str
     folder: str
     without: tuple[str, ...] = ()
+    by_name_only: bool = False
 
 
 CHECKS = (
@@ -41,9 +43,15 @@ CHECKS = (
     Check("mypy tools", (".venv/bin/mypy", "tools")),
 )
 SUITES = (
-    Suite("infra", ".venv", "tests", ("tests/serving", "tests/training_jobs/train_env")),
+    Suite(
+        "infra",
+        ".venv",
+        "tests",
+        ("tests/serving", "tests/training_jobs/train_env", "tests/cluster"),
+    ),
     Suite("serving", ".venv-serving", "tests/serving"),
     Suite("train", ".venv-train", "tests/training_jobs/train_env"),
+    Suite("cluster", ".venv", "tests/cluster", by_name_only=True),
 )
 
 
@@ -110,7 +118,7 @@ def main(only: Sequence[str]) -> int:
     bad = [check.name for check in checks if not _run(check.name, check.argv)]
     total = Counts()
     for suite in SUITES:
-        if only and suite.name not in only:
+        if suite.name not in only and (only or suite.by_name_only):
             continue
         if not has_tests(ROOT, suite):
             print(f"\n== {suite.name}: no test files, not run")
