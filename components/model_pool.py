@@ -34,15 +34,27 @@ _ROLLOUT_S = 600
 
 
 @dataclass(frozen=True, kw_only=True)
-class PoolClients:
-    """Who may reach the pods; ports are the pool's to say."""
+class PodGroup:
+    """Pods of a namespace; empty labels mean all of them."""
 
-    inference: Sequence[Mapping[str, str]]
-    """Labels of pods that may send requests, in the pool's namespace."""
-    discovery: Sequence[Mapping[str, str]]
-    """Labels of pods that ask which adapters a server holds, in the pool's namespace."""
-    scrapers: Sequence[tuple[str, Mapping[str, str]]]
-    """Namespace and labels of pods that read metrics."""
+    namespace: str
+    labels: Mapping[str, str]
+
+    def at(self, port: int) -> PodPeer:
+        """These pods, on a port."""
+        return PodPeer(namespace=self.namespace, labels=self.labels, port=port)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolClients:
+    """Who may reach the pods of a pool."""
+
+    inference: Sequence[PodGroup]
+    """Send requests."""
+    discovery: Sequence[PodGroup]
+    """Ask which adapters a server holds."""
+    scrapers: Sequence[PodGroup]
+    """Read metrics."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,19 +245,12 @@ def _volumes(args: ModelPoolArgs, config: pulumi.Input[str]) -> list[core.v1.Vol
 
 
 def _network(args: ModelPoolArgs) -> networking.v1.NetworkPolicySpecArgs:
-    inference, metrics = args.gateway.inference_port, args.gateway.metrics_port
-    ours, clients = args.namespace, args.clients
+    clients, status = args.clients, args.sidecar.port
     ingress = [
-        *(PodPeer(namespace=ours, labels=each, port=inference) for each in clients.inference),
-        *(
-            PodPeer(namespace=ours, labels=each, port=args.sidecar.port)
-            for each in clients.discovery
-        ),
-        *(
-            PodPeer(namespace=namespace, labels=labels, port=port)
-            for namespace, labels in clients.scrapers
-            for port in (metrics, args.sidecar.port)
-        ),
+        *(each.at(args.gateway.inference_port) for each in clients.inference),
+        *(each.at(status) for each in clients.discovery),
+        *(each.at(args.gateway.metrics_port) for each in clients.scrapers),
+        *(each.at(status) for each in clients.scrapers),
     ]
     return network_policy(args.workload, egress=args.sidecar.object_store.peers, ingress=ingress)
 

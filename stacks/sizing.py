@@ -202,21 +202,25 @@ def host_fit(demand: Demand, pod_gib: float, *, resident_gib: float = 0) -> Fit:
         pod_gib: Memory of the pod.
         resident_gib: Weights and KV cache of a server without GPU, which has them in RAM.
     """
-    gpus = demand.tensor_parallel
+    gpus = 0 if resident_gib else demand.tensor_parallel
     parts = [
         ("sidecars", SIDECARS_GIB * GIB, ""),
         ("server", _SERVER_GIB * GIB, " (assumed)"),
-        ("workers", gpus * _WORKER_GIB * GIB, f" ({gpus} x {_WORKER_GIB:.1f}, assumed)"),
-        ("shared memory", gpus * SHARED_MEMORY_GIB * GIB, ""),
-        ("loader's buffer", gpus * LOADER_GIB * GIB, ""),
     ]
+    if resident_gib:
+        parts.append(("weights and KV cache", resident_gib * GIB, ""))
+    else:
+        parts += [
+            ("workers", gpus * _WORKER_GIB * GIB, f" ({gpus} x {_WORKER_GIB:.1f}, assumed)"),
+            ("shared memory", gpus * SHARED_MEMORY_GIB * GIB, ""),
+            ("loader's buffer", gpus * LOADER_GIB * GIB, ""),
+        ]
     if demand.lora is not None:
         slots, rank = demand.lora.max_cpu_loras, demand.lora.max_lora_rank
         each = adapter_bytes(demand.model, rank)
-        note = f" ({slots} of rank {rank} x {each / 2**20:.0f} MiB x {gpus} worker(s))"
-        parts.append(("max_cpu_loras", slots * each * gpus, note))
-    if resident_gib:
-        parts.append(("weights and KV cache", resident_gib * GIB, ""))
+        workers = max(gpus, 1)
+        note = f" ({slots} of rank {rank} x {each / 2**20:.0f} MiB x {workers} worker(s))"
+        parts.append(("max_cpu_loras", slots * each * workers, note))
     needed = sum(size for _, size, _ in parts)
     lines = [
         f"RAM of one pod of {demand.model.name}: {pod_gib:.1f} GiB",

@@ -1,16 +1,17 @@
 """Model pools: what is served, from which weights, on which machines, how many."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from registry.names import ModelName, PoolName, parse_served_name
-from stacks.catalogue.instances import Instance, instance, instances
+from stacks.catalogue.instances import Instance, instances
 from stacks.catalogue.models import KvCacheDtype, ModelProfile, WeightsDtype, model
 from stacks.config.base import Config
 from stacks.config.environment import AdapterContract
 from stacks.config.images import ImageRef
+from stacks.config.nodes import PoolNodes
 from stacks.sizing import (
     GIB,
     Demand,
@@ -25,17 +26,10 @@ from stacks.sizing import (
 KubernetesName = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$")]
 AbsolutePath = Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._/-]+$")]
 S3Folder = Annotated[str, StringConstraints(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/\S+$")]
-Quantity = Annotated[str, StringConstraints(pattern=r"^[1-9]\d*(m|Mi|Gi)?$")]
-LabelKey = Annotated[
-    str,
-    StringConstraints(pattern=r"^([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"),
-]
-LabelValue = Annotated[
-    str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")
-]
+CpuQuantity = Annotated[str, StringConstraints(pattern=r"^[1-9]\d*m?$")]
 Parser = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,40}$")]
 
-_MOST_DRAIN_S, _MOST_GPUS, _PROPOSED = 3600, 8, 3
+_MOST_DRAIN_S, _PROPOSED = 3600, 3
 
 
 class BucketWeights(Config):
@@ -100,52 +94,18 @@ class Scaling(Config):
     )
 
 
-class Toleration(Config):
-    """Of a taint of the nodes."""
+class PodResources(Config):
+    """Of one pod, instead of its GPUs' share of a node."""
 
-    key: LabelKey
-    operator: Literal["Exists", "Equal"] = "Exists"
-    value: LabelValue | None = Field(None, description="with Equal")
-    effect: Literal["NoSchedule", "NoExecute", "PreferNoSchedule"] | None = None
+    cpu: CpuQuantity = Field(description="request of the vLLM container, such as 4 or 500m")
+    memory_gib: float = Field(gt=0, description="of the whole pod, GiB")
 
 
-class GroupPlacement(Config):
-    """Nodes of a group of this environment, whose instance types decide what fits."""
+class CpuEngine(Config):
+    """vLLM without GPU, for tests and demonstrations."""
 
-    kind: Literal["node_group"]
-    node_group: KubernetesName = Field(description="a key of node_groups")
-
-
-class _ExistingPlacement(Config):
-    cpu: Quantity = Field(description="of the vLLM container, such as 4 or 500m")
-    memory_gib: float = Field(gt=0, description="of the whole pod")
-    node_selector: dict[LabelKey, LabelValue] = Field(
-        default={}, description="labels of the nodes that it may run on"
-    )
-    tolerations: tuple[Toleration, ...] = Field(
-        (Toleration(key="nvidia.com/gpu", effect="NoSchedule"),),
-        description="taints of nodes that it may run on all the same",
-    )
-
-
-class ExistingGpuPlacement(_ExistingPlacement):
-    """GPUs of a cluster that exists."""
-
-    kind: Literal["gpu"]
-    vram_gib: float = Field(gt=0, description="of one GPU, as nvidia-smi shows it")
-
-
-class ExistingCpuPlacement(_ExistingPlacement):
-    """No GPU: an engine image of its own, for tests and demonstrations."""
-
-    kind: Literal["cpu"]
-    engine_image: ImageRef = Field(description="vLLM built for CPUs")
+    image: ImageRef = Field(description="vLLM built for CPUs")
     kv_cache_gib: int = Field(1, ge=1, le=64, description="RAM for the KV cache, GiB")
-
-
-Placement = Annotated[
-    GroupPlacement | ExistingGpuPlacement | ExistingCpuPlacement, Field(discriminator="kind")
-]
 
 
 class EngineOptions(Config):
@@ -182,10 +142,16 @@ class ModelPool(Config):
         (), description="further values of `model` in requests for this pool"
     )
     adapters: bool = Field(description="whether releases load adapters into this pool")
+    load_candidates: bool = Field(
+        default=True, description="also load releases that wait for their evaluation"
+    )
     lora_modules: tuple[PinnedAdapter, ...] = Field(
         (), description="adapters on the volume of the weights, loaded at the start for good"
     )
-    placement: Placement
+    resources: PodResources | None = Field(
+        None, description="CPU and RAM of a pod; default: its GPUs' share of a node"
+    )
+    cpu_engine: CpuEngine | None = Field(None, description="only on nodes without GPU")
     tensor_parallel_size: Literal[1, 2, 4, 8] = Field(1, description="GPUs of one server")
     kv_cache_dtype: KvCacheDtype = Field("bf16", description="fp8 holds twice the tokens")
     max_model_len: int = Field(32768, ge=256, description="tokens of prompt and answer")
@@ -268,8 +234,10 @@ class ModelPool(Config):
                 f"quorum {self.quorum} is above replicas.min {self.replicas.min}: no release "
                 "would go live at low load: lower quorum or raise replicas.min"
             )
-        if isinstance(self.placement, ExistingCpuPlacement) and self.tensor_parallel_size > 1:
-            raise ValueError("tensor_parallel_size must be 1 on CPUs")
+        if self.cpu_engine is not None and self.tensor_parallel_size > 1:
+            raise ValueError("tensor_parallel_size must be 1 with cpu_engine")
+        if self.cpu_engine is not None and self.resources is None:
+            raise ValueError("resources is missing: with cpu_engine there are no GPUs to share by")
         if self.lora_modules and not isinstance(self.weights.source, VolumeWeights):
             raise ValueError("lora_modules lie on the volume of the weights: use a source volume")
         return self
@@ -295,31 +263,50 @@ def refuse_shared_model_names(pools: Mapping[PoolName, ModelPool]) -> None:
             claimed[name] = pool
 
 
+def refuse_short_drains(pools: Mapping[PoolName, ModelPool], longest_answer_s: int) -> None:
+    """Check that no server is stopped while the router still waits for its answer.
+
+    Raises:
+        ValueError: One would be.
+    """
+    for pool, config in pools.items():
+        if config.longest_stream_s < longest_answer_s:
+            raise ValueError(
+                f"pools.{pool}.longest_stream_s is {config.longest_stream_s}, but an answer may "
+                f"take {longest_answer_s} s (router.limits.longest_answer_s): raise it to that"
+            )
+
+
 def refuse_what_does_not_fit(
     pools: Mapping[PoolName, ModelPool],
     contract: AdapterContract,
-    node_groups: Mapping[str, Sequence[str]],
+    nodes: Mapping[PoolName, PoolNodes],
 ) -> None:
-    """Check every pool against its GPUs and the RAM of its machines.
+    """Check every pool against the GPUs and the RAM of each machine it may run on.
 
     Args:
         pools: The pools.
         contract: What adapters reserve.
-        node_groups: Instance types of each group; empty on a cluster that exists.
+        nodes: The nodes of each pool.
 
     Raises:
         ValueError: One does not fit; has the arithmetic and what would.
     """
     for pool, config in pools.items():
-        asked = demand(config, contract)
-        for machine in machines(pool, config, node_groups):
-            _refuse_on(f"pools.{pool} on {machine.name}", asked, machine)
-        if isinstance(config.placement, ExistingGpuPlacement):
-            placement = config.placement
-            _refuse_gpu(f"pools.{pool}", asked, placement.vram_gib, _MOST_GPUS)
-            _refuse_host(f"pools.{pool}", asked, placement.memory_gib)
-        elif isinstance(config.placement, ExistingCpuPlacement):
-            _refuse_host(f"pools.{pool}", asked, config.placement.memory_gib, _resident(config))
+        for machine in nodes[pool].instances:
+            place = f"pools.{pool} on {machine.name}"
+            _refuse_other_kind(place, config, machine)
+            asked = demand(config, contract)
+            if machine.gpus:
+                _refuse_gpu(place, asked, machine)
+            _refuse_host(place, config, asked, pod_gib(config, machine))
+
+
+def pod_gib(config: ModelPool, machine: Instance) -> float:
+    """Memory of one pod, GiB: what is configured, or its GPUs' share of the machine."""
+    if config.resources is not None:
+        return config.resources.memory_gib
+    return pod_memory_gib(machine.ram_gib, machine.gpus, config.tensor_parallel_size)
 
 
 def demand(config: ModelPool, contract: AdapterContract) -> Demand:
@@ -343,48 +330,22 @@ def demand(config: ModelPool, contract: AdapterContract) -> Demand:
     )
 
 
-def machines(
-    pool: str, config: ModelPool, node_groups: Mapping[str, Sequence[str]]
-) -> tuple[Instance, ...]:
-    """Instance types that a pool's servers may find themselves on.
-
-    Raises:
-        ValueError: There is no such group, or a type has too few GPUs.
-    """
-    if not isinstance(config.placement, GroupPlacement):
-        return ()
-    group = config.placement.node_group
-    if group not in node_groups:
-        known = ", ".join(sorted(node_groups)) or "none: the cluster exists already"
+def _refuse_other_kind(place: str, config: ModelPool, machine: Instance) -> None:
+    if not machine.gpus and config.cpu_engine is None:
+        raise ValueError(f"{place}: it has no GPU: set cpu_engine, or use nodes with GPUs")
+    if machine.gpus and config.cpu_engine is not None:
+        raise ValueError(f"{place}: it has GPUs: remove cpu_engine")
+    if 0 < machine.gpus < config.tensor_parallel_size:
         raise ValueError(
-            f"pools.{pool}.placement.node_group: there is no group {group!r} (groups: {known})"
+            f"{place}: it has {machine.gpus} GPU(s) and tensor_parallel_size is "
+            f"{config.tensor_parallel_size}: lower it, or use a type with as many GPUs"
         )
-    types = tuple(instance(name) for name in node_groups[group])
-    for each in types:
-        if each.gpus < config.tensor_parallel_size:
-            raise ValueError(
-                f"pools.{pool}.tensor_parallel_size: {each.name} of group {group} has "
-                f"{each.gpus} GPU(s), a server needs {config.tensor_parallel_size}"
-            )
-    return types
 
 
-def _resident(config: ModelPool) -> float:
-    """GiB of weights and KV cache of a server without GPU, which computes in float32."""
-    cache = getattr(config.placement, "kv_cache_gib", 0)
-    return 2 * config.profile.weight_bytes("bf16") / GIB + cache
-
-
-def _refuse_on(place: str, asked: Demand, machine: Instance) -> None:
-    _refuse_gpu(place, asked, machine.vram_gib, machine.gpus)
-    share = pod_memory_gib(machine.ram_gib, machine.gpus, asked.tensor_parallel)
-    _refuse_host(place, asked, share)
-
-
-def _refuse_gpu(place: str, asked: Demand, vram_gib: float, gpus: int) -> None:
-    fit = gpu_fit(asked, vram_gib)
+def _refuse_gpu(place: str, asked: Demand, machine: Instance) -> None:
+    fit = gpu_fit(asked, machine.vram_gib)
     if not fit.fits:
-        fixes = [*would_fit(asked, vram_gib, gpus), *_larger(asked)]
+        fixes = [*would_fit(asked, machine.vram_gib, machine.gpus), *_larger(asked)]
         remedy = "; ".join(fixes) or "nothing in the catalogue: take a smaller model"
         raise ValueError(f"{place} does not fit the GPU:\n{fit.arithmetic}\nwould fit: {remedy}")
 
@@ -397,10 +358,17 @@ def _larger(asked: Demand) -> list[str]:
     return [f"instance type {each.name}" for each in fitting[:_PROPOSED]]
 
 
-def _refuse_host(place: str, asked: Demand, pod_gib: float, resident_gib: float = 0) -> None:
-    fit = host_fit(asked, pod_gib, resident_gib=resident_gib)
+def _refuse_host(place: str, config: ModelPool, asked: Demand, available_gib: float) -> None:
+    fit = host_fit(asked, available_gib, resident_gib=_resident_gib(config))
     if not fit.fits:
         raise ValueError(
-            f"{place} does not fit the host's RAM:\n{fit.arithmetic}\nlower "
-            "adapters.max_cpu_loras or adapters.max_lora_rank, or take a machine with more RAM"
+            f"{place} does not fit the host's RAM:\n{fit.arithmetic}\nwould fit: lower "
+            "adapters.max_cpu_loras or adapters.max_lora_rank, or a machine with more RAM"
         )
+
+
+def _resident_gib(config: ModelPool) -> float:
+    """Weights and KV cache of a server without GPU, which computes in float32."""
+    if config.cpu_engine is None:
+        return 0
+    return 2 * config.profile.weight_bytes("bf16") / GIB + config.cpu_engine.kv_cache_gib
