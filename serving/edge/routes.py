@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from serving.edge import kgateway
+
 DOMAIN_HEADER: Final = "X-Customer-Domain"
 API_PREFIX: Final = "/v1"
 UNKNOWN_DOMAIN: Final = "unknown-domain"
@@ -22,7 +24,7 @@ MAX_MATCHES: Final = 128
 """Matches per HTTPRoute that the Gateway API allows."""
 
 # An HTTPRoute removes headers by full name, 16 at most: those that Bifrost and common
-# authentication proxies take an identity from. Edges also remove the prefixes below, by policy.
+# authentication proxies take an identity from. Where the edge can, it removes the prefixes below.
 IDENTITY_HEADERS: Final = (
     "x-bf-vk",
     "x-bf-api-key",
@@ -42,10 +44,40 @@ IDENTITY_HEADERS: Final = (
     "x-auth-request-email",
 )
 IDENTITY_PREFIXES: Final = ("x-bf-", "x-auth-request-")
+STEERING_HEADERS: Final = (
+    "x-bf-cache-key",
+    "x-bf-cache-no-store",
+    "x-bf-cache-threshold",
+    "x-bf-cache-ttl",
+    "x-bf-cache-type",
+    "x-bf-disable-content-logging",
+    "x-bf-mcp-include-clients",
+    "x-bf-mcp-include-tools",
+    "x-bf-passthrough-extra-params",
+    "x-bf-send-back-raw-request",
+    "x-bf-send-back-raw-response",
+    "x-bf-store-raw-request-response",
+    "x-auth-request-access-token",
+    "x-auth-request-groups",
+    "x-auth-request-preferred-username",
+    "x-auth-request-redirect",
+)
+"""Further names with those prefixes that mean something. kgateway removes names only, 16 in each
+place; what both lists leave out ends at the router, which passes on no header of a client."""
 
 # The methods of the OpenAI interface. A match with a method goes before one without, in every
 # implementation, so no domain's route can lose to the rule for unknown domains.
 _METHODS: Final = ("POST", "GET")
+
+
+def route_name(domain: str) -> str:
+    """Return the name of a domain's HTTPRoute."""
+    return f"domain-{domain}"
+
+
+def environment_route_name(gateway: str) -> str:
+    """Return the name of the environment's own HTTPRoute."""
+    return f"{gateway}-environment"
 
 
 def http_route(
@@ -84,7 +116,7 @@ def http_route(
         _to_router(matches[start : start + 64], service, port)
         for start in range(0, len(matches), 64)
     ]
-    return _route(f"domain-{domain}", namespace, gateway, rules)
+    return _route(route_name(domain), namespace, gateway, rules)
 
 
 def environment_route(
@@ -106,12 +138,12 @@ def environment_route(
     path = {"type": "PathPrefix", "value": API_PREFIX}
     to_router = _to_router([{"path": path}], service, port)
     if not refuse_unknown:
-        return _route(f"{gateway}-environment", namespace, gateway, [to_router])
+        return _route(environment_route_name(gateway), namespace, gateway, [to_router])
     any_value = {"type": "RegularExpression", "name": DOMAIN_HEADER, "value": ".*"}
     answer = {
         "type": "ExtensionRef",
         "extensionRef": {
-            "group": "gateway.kgateway.dev",
+            "group": kgateway.GROUP,
             "kind": "DirectResponse",
             "name": UNKNOWN_DOMAIN,
         },
@@ -120,7 +152,7 @@ def environment_route(
         {"matches": [{"path": path, "headers": [any_value]}], "filters": [answer]},
         to_router,
     ]
-    return _route(f"{gateway}-environment", namespace, gateway, rules)
+    return _route(environment_route_name(gateway), namespace, gateway, rules)
 
 
 def redirect_route(namespace: str, gateway: str, listener: str) -> dict[str, Any]:
@@ -132,12 +164,8 @@ def redirect_route(namespace: str, gateway: str, listener: str) -> dict[str, Any
 
 def unknown_domain_response(namespace: str) -> dict[str, Any]:
     """Return the kgateway object that `environment_route` refers to."""
-    return {
-        "apiVersion": "gateway.kgateway.dev/v1alpha1",
-        "kind": "DirectResponse",
-        "metadata": {"name": UNKNOWN_DOMAIN, "namespace": namespace},
-        "spec": {"status": 404, "body": UNKNOWN_DOMAIN_BODY},
-    }
+    spec = kgateway.DirectResponseSpec(status=404, body=UNKNOWN_DOMAIN_BODY)
+    return kgateway.manifest(UNKNOWN_DOMAIN, namespace, spec)
 
 
 def conflicts(routes: Mapping[str, dict[str, Any]]) -> dict[str, str]:
