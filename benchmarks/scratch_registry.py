@@ -18,6 +18,7 @@ from registry.store import open_store
 
 POOL: PoolName = "slm"
 BASE = "llama-8b"
+_POD = "vllm-0"
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,13 @@ class ScratchRegistry:
     ) -> dict[str, dict[str, Any]]:
         """Configurations of `serving.adapter_sync` and `serving.router`, by package name."""
         common = {"registry_uri": self.uri, "evaluation_public_key": str(self.public_key)}
-        pool = {
+        server = {
+            "pod": _POD,
             "base_url": vllm_url,
             "adapter_sync_url": f"http://127.0.0.1:{sync_port}",
+        }
+        pool = {
+            "servers": [server],
             "served_base": BASE,
             "aliases": [POOL],
         }
@@ -64,6 +69,7 @@ class ScratchRegistry:
             "served_base": BASE,
             "adapters_dir": str(self.root / "adapters"),
             "pool": POOL,
+            "pod": _POD,
         }
         router = {
             "listen": {"port": router_port},

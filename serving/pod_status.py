@@ -52,8 +52,15 @@ class PodStatus(BaseModel):
 
     def loaded(self) -> frozenset[tuple[str, str]]:
         """Served name and digest of every adapter that answers."""
+        return self._in_state("loaded")
+
+    def failed(self) -> frozenset[tuple[str, str]]:
+        """Served name and digest of every adapter that could not be loaded."""
+        return self._in_state("failed")
+
+    def _in_state(self, state: str) -> frozenset[tuple[str, str]]:
         return frozenset(
             (name, adapter.digest)
             for name, adapter in self.adapters.items()
-            if adapter.state == "loaded"
+            if adapter.state == state
         )

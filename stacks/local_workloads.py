@@ -8,6 +8,7 @@ from registry.names import PoolName
 from serving.adapter_sync.config import AdapterSyncConfig
 from serving.edge.config import Address, EdgeConfig
 from serving.ledger.shipping.config import ShipperConfig
+from serving.pool_servers import ServerAddress
 from serving.reconciliation.config import (
     AdapterSyncSource,
     EvaluationTraffic,
@@ -205,8 +206,13 @@ class LocalWorkloads:
             listen=Listen(port=ports.router),
             pools={
                 name: PoolConfig(
-                    base_url=_url(ports.vllm),
-                    adapter_sync_url=_url(ports.adapter_sync),
+                    servers=(
+                        ServerAddress(
+                            pod=engine_pod(self.config.name),
+                            base_url=_url(ports.vllm),
+                            adapter_sync_url=_url(ports.adapter_sync),
+                        ),
+                    ),
                     served_base=pool.served_model_name,
                     aliases=(name, pool.served_model_name, *pool.aliases),
                 )

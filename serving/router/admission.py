@@ -16,7 +16,7 @@ from serving.router.body import ParsedBody, parse
 from serving.router.config import Limits
 from serving.router.errors import Refusal, RefusedError
 from serving.router.metering import Exchange
-from serving.router.resolution import DomainReleases, PoolAliases, resolve
+from serving.router.targets import Targets
 from serving.router.tenancy import Caller, TenantDirectory, authorize
 from serving.tracing.content import MAX_CAPTURED_BYTES
 
@@ -91,17 +91,14 @@ async def admit(
     request: web.Request,
     caller: Caller,
     limits: Limits,
-    aliases: PoolAliases,
-    releases: Callable[[str], DomainReleases],
+    targets: Targets,
     *,
     operation: str,
 ) -> Admitted:
     """Read the body and pin the request to a release. Raises RefusedError."""
     data = await _read_body(request, limits)
     body = parse(data)
-    target = resolve(caller, body.asked, aliases, releases(caller.tenant.domain))
-    if isinstance(target, Refusal):
-        raise RefusedError(target)
+    target = await targets.find(caller, body.asked)
     edge_id = request.headers.get("X-Request-Id", "")
     exchange = Exchange(
         # A client could repeat an id of its choice and be billed once: the key of the ledger is

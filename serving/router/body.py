@@ -74,15 +74,18 @@ def parse(data: bytes) -> ParsedBody:
     )
 
 
-def forwarded(body: ParsedBody, target: Serving, domain: str) -> bytes:
-    """The body for the model server.
+def forwarded(
+    body: ParsedBody, target: Serving, domain: str, *, provider: str | None = None
+) -> bytes:
+    """The body for the model server, or for the gateway that knows the pool as a provider.
 
     The model is the one that was resolved, usage is always reported, on every chunk of a stream,
     so that a stream that is cut off is metered too, and the prefix cache of the shared base model
     is split by domain.
     """
     fields = {name: value for name, value in body.fields.items() if name in _FORWARDED}
-    fields["model"] = target.served_model
+    served = target.served_model
+    fields["model"] = served if provider is None else f"{provider}/{served}"
     if body.stream:
         fields["stream_options"] = {
             **(fields.get("stream_options") or {}),

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from registry.names import PoolName
+
 _TYPES: Final = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -26,6 +28,8 @@ class Refusal:
     message: str
     param: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    coming: PoolName | None = None
+    """The pool where what is missing may still come; None where waiting does not help."""
 
     def body(self) -> dict[str, Any]:
         """The error object of the OpenAI API."""

@@ -1,11 +1,15 @@
 """Prometheus metrics of one router."""
 
 from functools import partial
-from typing import get_args
+from typing import Final, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from registry.names import PoolName
 from serving.tracing.trace import DropReason
+
+WAITING_REQUESTS: Final = "router_waiting_requests"
+"""What a pool that has no server is scaled up by; label `pool`."""
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _SYNC_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1)
@@ -36,8 +40,18 @@ class RouterMetrics:
             "router_time_to_first_byte_seconds", "Admission to the first byte of the answer."
         )
         self.in_flight = gauge("router_in_flight", "Requests being served.")
+        self.waiting = gauge(
+            WAITING_REQUESTS, "Requests that wait for a server that holds their release.", ["pool"]
+        )
         self.retries = counter(
-            "router_retries", "Requests sent again after a connection error.", ["pool"]
+            "router_retries",
+            "Requests sent again: the connection broke, or the server had forgotten the release.",
+            ["pool"],
+        )
+        self.breakers_opened = counter(
+            "router_breakers_opened",
+            "Times that a server, or a model on it, failed so often that it was left alone.",
+            ["pool"],
         )
         self.ledger_records = counter("router_ledger_records", "Records that are on the disk.")
         self.ledger_commit = histogram(
@@ -58,6 +72,10 @@ class RouterMetrics:
             "router_trace_contents_withheld",
             "Traces that went without their content, because it could not be redacted.",
         )
+
+    def waits(self, pool: PoolName, requests: int) -> None:
+        """Show how many requests wait for a pool."""
+        self.waiting.labels(pool).set(requests)
 
     def committed(self, records: int, seconds: float) -> None:
         """Count one commit of the ledger."""

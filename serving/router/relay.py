@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
@@ -12,16 +13,32 @@ from aiohttp import web
 from serving.ledger import LedgerError
 from serving.router.errors import Refusal, RefusedError
 from serving.router.metering import CLIENT_CLOSED, Exchange, Meter
+from serving.router.model_servers import ModelServers
 from serving.router.sse import StreamFilter, usage_of
-from serving.router.upstream import Upstream, refuse_failed
+from serving.router.upstream import Answer, Upstream, refuse_failed
 
 _log = logging.getLogger(__name__)
 
+_HEADERS: Final[Mapping[str, str]] = {
+    "Content-Type": "application/json",
+    "Accept": "application/json, text/event-stream",
+    "Accept-Encoding": "identity",
+}
 _LEDGER_DOWN: Final = Refusal(
     503, "ledger_unavailable", "requests cannot be recorded now, so none is served"
 )
 _TOO_LATE: Final = Refusal(504, "deadline_exceeded", "the answer took longer than the time limit")
 _BROKE_OFF: Final = Refusal(502, "upstream_broke_off", "the model server broke off its answer")
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where a request goes."""
+
+    servers: ModelServers
+    path: str
+    headers: Mapping[str, str]
+    """What the gateway before the servers asks for."""
 
 
 class _ClientGoneError(Exception):
@@ -48,7 +65,7 @@ class Relay:
         self,
         request: web.Request,
         exchange: Exchange,
-        url: str,
+        route: Route,
         body: bytes,
         *,
         keep_usage_chunk: bool,
@@ -61,9 +78,8 @@ class Relay:
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         events = StreamFilter(keep_usage_chunk=keep_usage_chunk)
         try:
-            answer = await self._begin(exchange, url, body, deadline)
-            async with answer:
-                if answer.content_type != "text/event-stream":
+            async with await self._begin(exchange, route, body, deadline) as answer:
+                if answer.response.content_type != "text/event-stream":
                     return await self._whole(exchange, answer, deadline)
                 return await self._stream(request, exchange, answer, events, deadline)
         except RefusedError as error:
@@ -85,23 +101,28 @@ class Relay:
             self._meter.finish(exchange)
 
     async def _begin(
-        self, exchange: Exchange, url: str, body: bytes, deadline: float
-    ) -> aiohttp.ClientResponse:
+        self, exchange: Exchange, route: Route, body: bytes, deadline: float
+    ) -> Answer:
         """Record the intent and wait for the head of the answer, both at once."""
         intent = self._meter.admit(exchange)
 
-        def on_attempt(attempt: int) -> None:
-            exchange.attempts = attempt
+        def on_attempt(attempt: int, pod: str | None) -> None:
+            exchange.attempts, exchange.server = attempt, pod
             if attempt > 1:
                 self._on_retry(exchange.target.pool)
 
         async with asyncio.timeout_at(deadline):
             answer = await self._upstream.open(
-                url, body, request_id=exchange.request_id, on_attempt=on_attempt
+                route.servers,
+                exchange.target,
+                route.path,
+                body,
+                headers={**_HEADERS, **route.headers, "X-Request-Id": exchange.request_id},
+                on_attempt=on_attempt,
             )
             try:
                 await intent
-                refuse_failed(answer.status)
+                refuse_failed(answer.response.status)
             except BaseException:
                 answer.close()
                 raise
@@ -117,19 +138,24 @@ class Relay:
         return RefusedError(refusal)
 
     async def _whole(
-        self, exchange: Exchange, answer: aiohttp.ClientResponse, deadline: float
+        self, exchange: Exchange, answer: Answer, deadline: float
     ) -> web.StreamResponse:
-        async with asyncio.timeout_at(deadline):
-            data = await answer.read()
-        exchange.status = answer.status
+        status = answer.response.status
+        try:
+            async with asyncio.timeout_at(deadline):
+                data = await answer.response.read()
+        except aiohttp.ClientError:
+            answer.lease.lost()
+            raise
+        exchange.status = status
         exchange.saw_bytes(data)
-        if answer.status >= 400:
+        if status >= 400:
             exchange.error = "upstream_refused"
         else:
             exchange.usage = usage_of(_field(data, "usage"))
         await self._meter.finish(exchange)
         return web.Response(
-            status=answer.status,
+            status=status,
             body=data,
             headers={**answer_headers(exchange), "Content-Type": "application/json"},
         )
@@ -138,12 +164,13 @@ class Relay:
         self,
         request: web.Request,
         exchange: Exchange,
-        answer: aiohttp.ClientResponse,
+        answer: Answer,
         events: StreamFilter,
         deadline: float,
     ) -> web.StreamResponse:
+        status = answer.response.status
         response = web.StreamResponse(
-            status=answer.status,
+            status=status,
             headers={
                 **answer_headers(exchange),
                 "Content-Type": "text/event-stream; charset=utf-8",
@@ -151,14 +178,15 @@ class Relay:
             },
         )
         await response.prepare(request)
-        exchange.status = answer.status
+        exchange.status = status
         try:
             async with asyncio.timeout_at(deadline):
-                await _pump(exchange, answer, response, events)
+                await _pump(exchange, answer.response, response, events)
         except TimeoutError:
             # What was delivered until then is billed: the status that the client got stands.
-            _fail(exchange, answer.status, _TOO_LATE.code)
+            _fail(exchange, status, _TOO_LATE.code)
         except aiohttp.ClientError:
+            answer.lease.lost()
             _fail(exchange, _BROKE_OFF.status, _BROKE_OFF.code)
         finally:
             exchange.usage = events.usage()

@@ -16,12 +16,13 @@ from registry.store import ObjectStore
 from registry.verified import read_releasable
 from serving.pod_status import PodStatus
 from serving.router.config import PoolConfig
+from serving.router.model_servers import Pools
 from serving.router.releases import (
     PodReport,
     PoolState,
     Wanted,
+    capacity_quorum,
     domain_releases,
-    only_pod,
 )
 from serving.router.resolution import NO_RELEASES, DomainReleases
 
@@ -33,8 +34,9 @@ _REPORT_TIMEOUT = aiohttp.ClientTimeout(total=3)
 class ReleaseWatch:
     """Holds the release map that requests are resolved against.
 
-    The map is replaced whole, so a request sees one state. Registry and pools may be away: what is
-    known stays in use, and nothing moves on a guess.
+    The map is replaced whole, so a request sees one state. Registry and servers are looked at apart
+    from each other, so that a slow one does not hide what the other says. Either may be away: what
+    is known stays in use, and nothing moves on a guess.
     """
 
     def __init__(
@@ -42,45 +44,66 @@ class ReleaseWatch:
         store: ObjectStore,
         public_key: Path,
         pools: Mapping[PoolName, PoolConfig],
+        servers: Pools,
         session: aiohttp.ClientSession,
     ) -> None:
         self._store = store
         self._public_key = public_key
         self._pools = pools
+        self._servers = servers
         self._session = session
         self._manifests: dict[tuple[str, Version], Manifest] = {}
         self._wanted: dict[str, Wanted] = {}
         self._problems: dict[str, str] = {}
-        self._servers: dict[PoolName, str | None] = {}
+        self._read = self._heard = False
         self.releases: Mapping[str, DomainReleases] = {}
-        self.polled = False
+
+    @property
+    def polled(self) -> bool:
+        """Whether the registry was read and the servers were asked."""
+        return self._read and self._heard
 
     def of(self, domain: str) -> DomainReleases:
         """What can answer for a domain right now."""
         return self.releases.get(domain, NO_RELEASES)
 
-    def server(self, pool: PoolName) -> str | None:
-        """The pod that answers for a pool; None when there are several, or none was heard of."""
-        return self._servers.get(pool)
+    async def read_pointers(self, domains: list[str]) -> None:
+        """Look once at what every domain wants."""
+        self._wanted = await asyncio.to_thread(self._read_wanted, domains)
+        self._read = True
+        self._apply()
 
-    async def poll(self, domains: list[str]) -> None:
-        """Look once at every pointer and pool."""
-        reports, wanted = await asyncio.gather(
-            self._reports(), asyncio.to_thread(self._read_wanted, domains)
-        )
-        states = {
-            pool: PoolState(config.served_base, config.quorum, reports[config.adapter_sync_url])
-            for pool, config in self._pools.items()
+    async def ask_servers(self) -> None:
+        """Ask every server once what it holds."""
+        # One server may serve several pools.
+        places = {
+            (address.adapter_sync_url, address.pod)
+            for servers in self._servers.values()
+            for address in servers.addresses
         }
+        reports = dict(
+            zip(places, await asyncio.gather(*(self._ask(*p) for p in places)), strict=True)
+        )
+        for servers in self._servers.values():
+            servers.hear({pod: report for (_, pod), report in reports.items()})
+        self._heard = True
+        self._apply()
+
+    def _apply(self) -> None:
+        states = {pool: self._state(pool) for pool in self._pools}
         after = {
-            domain: domain_releases(seen, self.of(domain), states)
-            for domain, seen in wanted.items()
+            domain: domain_releases(wanted, self.of(domain), states)
+            for domain, wanted in self._wanted.items()
         }
         self._log_moves(after)
-        self._servers |= {
-            pool: only_pod(state.pods) for pool, state in states.items() if state.pods is not None
-        }
-        self._wanted, self.releases, self.polled = wanted, after, True
+        self.releases = after
+
+    def _state(self, pool: PoolName) -> PoolState:
+        config, servers = self._pools[pool], self._servers[pool]
+        quorum = capacity_quorum(
+            config.quorum, len(servers.addresses), every=config.via is not None
+        )
+        return PoolState(config.served_base, quorum, servers.reports)
 
     def _read_wanted(self, domains: list[str]) -> dict[str, Wanted]:
         wanted: dict[str, Wanted] = {}
@@ -119,22 +142,20 @@ class ReleaseWatch:
             )
         return manifest
 
-    async def _reports(self) -> dict[str, list[PodReport] | None]:
-        urls = sorted({config.adapter_sync_url for config in self._pools.values()})
-        return dict(
-            zip(urls, await asyncio.gather(*(self._report_of(url) for url in urls)), strict=True)
-        )
-
-    async def _report_of(self, url: str) -> list[PodReport] | None:
+    async def _ask(self, url: str, pod: str) -> PodReport | None:
         try:
             async with self._session.get(f"{url}/status", timeout=_REPORT_TIMEOUT) as response:
                 response.raise_for_status()
                 status = PodStatus.model_validate_json(await response.read())
         except (aiohttp.ClientError, TimeoutError, ValidationError) as error:
-            self._report(url, f"no report: {type(error).__name__}: {error}")
+            self._report(url, f"no report of {pod}: {type(error).__name__}: {error}")
+            return None
+        if status.pod != pod:
+            # Addresses are given to other pods in time.
+            self._report(url, f"pod {status.pod} answers at the address of {pod}: not used")
             return None
         self._problems.pop(url, None)
-        return [PodReport(status.loaded(), status.base, status.pod)]
+        return PodReport(status.loaded(), status.base, status.failed())
 
     def _report(self, subject: str, problem: str) -> None:
         if self._problems.get(subject) != problem:

@@ -1,23 +1,33 @@
 """When an alias moves: the rule over what the pointer wants and what the servers hold. No I/O."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from registry.manifest import Manifest
 from registry.names import PoolName, served_name
 from serving.router.resolution import DomainReleases, Serving
+
+Adapters = frozenset[tuple[str, str]]
+"""Served name and adapter digest of each adapter."""
 
 
 @dataclass(frozen=True)
 class PodReport:
     """What one model server holds, by its adapter-sync."""
 
-    adapters: frozenset[tuple[str, str]]
-    """Served name and adapter digest of every loaded adapter."""
+    adapters: Adapters
+    """Every loaded adapter."""
     base: bool = True
     """Whether the server answers at all."""
-    pod: str | None = None
-    """Name of the server's pod."""
+    failed: Adapters = frozenset()
+    """Adapters that it could not load."""
+    fresh: bool = True
+    """Whether it is of the last look. An older one says where requests may go, and moves none."""
+
+    def aged(self) -> Self:
+        """The report after a look that brought none."""
+        return replace(self, fresh=False)
 
 
 @dataclass(frozen=True)
@@ -26,8 +36,8 @@ class PoolState:
 
     served_base: str
     quorum: int
-    pods: Sequence[PodReport] | None
-    """None when no report could be had: nothing is known, so nothing moves."""
+    pods: Sequence[PodReport]
+    """Of every server that was ever heard of and is still there."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +57,27 @@ def serving_of(manifest: Manifest, pool: PoolName, served_base: str) -> Serving:
     return Serving(pool, name, manifest.version, adapter.adapter_digest)
 
 
-def holders(serving: Serving, pods: Sequence[PodReport]) -> int:
-    """How many servers can answer for a release; every server that is up holds the base."""
+def holds(serving: Serving, pod: PodReport) -> bool:
+    """Whether a server can answer for a release; every server that is up holds the base."""
     if serving.digest is None:
-        return sum(pod.base for pod in pods)
-    return sum((serving.served_model, serving.digest) in pod.adapters for pod in pods)
+        return pod.base
+    return (serving.served_model, serving.digest) in pod.adapters
 
 
-def only_pod(pods: Sequence[PodReport]) -> str | None:
-    """The pod that answers every request of a pool: there must be no other."""
-    return pods[0].pod if len(pods) == 1 else None
+def holders(serving: Serving, pods: Sequence[PodReport]) -> int:
+    """How many servers can answer for a release."""
+    return sum(holds(serving, pod) for pod in pods)
+
+
+def capacity_quorum(quorum: int, servers: int, *, every: bool) -> int:
+    """How many servers must hold a release, of those that are there.
+
+    Args:
+        quorum: What the pool is configured with; a smaller pool needs all it has.
+        servers: How many there are.
+        every: Whether requests may reach any of them, whatever the router wants.
+    """
+    return max(1, servers if every else min(quorum, servers))
 
 
 def alias_target(
@@ -64,20 +85,25 @@ def alias_target(
 ) -> Serving | None:
     """Where the alias leads after this look at the pool.
 
-    The wanted release takes over when a quorum of servers holds it. Until then the one that
-    answers now goes on, as long as one server holds it; then the release before. Without a report
-    nothing changes, and a domain whose pointer wants nothing has no alias.
+    The wanted release takes over when a quorum of servers says now that it holds it. Until then the
+    one that answers now goes on, as long as one server holds it; then the release before; then the
+    wanted one, wherever it is. A domain whose pointer wants nothing has no alias.
     """
     if wanted is None:
         return None
-    if state.pods is None:
-        return current
-    if holders(wanted, state.pods) >= state.quorum:
+    fresh = [pod for pod in state.pods if pod.fresh]
+    if holders(wanted, fresh) >= state.quorum:
         return wanted
-    for fallback in (current, previous):
+    for fallback in (current, previous, wanted):
         if fallback is not None and holders(fallback, state.pods) > 0:
             return fallback
     return None
+
+
+def may_come(wanted: Serving, pods: Sequence[PodReport]) -> bool:
+    """Whether waiting can help: there is no server yet, or one that may still load the release."""
+    named = (wanted.served_model, wanted.digest)
+    return not pods or any(named not in pod.failed for pod in pods)
 
 
 def domain_releases(
@@ -85,6 +111,7 @@ def domain_releases(
 ) -> DomainReleases:
     """The next release map of one domain."""
     live: dict[PoolName, Serving] = {}
+    awaited: dict[PoolName, Serving] = {}
     held: list[Serving] = []
     for pool, state in pools.items():
         newest, before = (
@@ -94,22 +121,19 @@ def domain_releases(
         target = alias_target(newest, current.live.get(pool), before, state)
         if target is not None:
             live[pool] = target
-        held += _named(pool, (newest, before), current, state)
-    awaited = None if wanted.live is None else wanted.live.version
-    return DomainReleases(live=live, held=tuple(held), wanted=awaited)
+        elif newest is not None and may_come(newest, state.pods):
+            awaited[pool] = newest
+        held += _named((newest, before), state)
+    version = None if wanted.live is None else wanted.live.version
+    return DomainReleases(live=live, held=tuple(held), wanted=version, awaited=awaited)
 
 
-def _named(
-    pool: PoolName,
-    candidates: tuple[Serving | None, ...],
-    current: DomainReleases,
-    state: PoolState,
-) -> list[Serving]:
-    """Adapters that may be asked for by name; without a report, those that could be before."""
-    if state.pods is None:
-        return [serving for serving in current.held if serving.pool == pool]
+def _named(candidates: tuple[Serving | None, ...], state: PoolState) -> list[Serving]:
+    """Adapters that may be asked for by name; in a pool without servers, those that will be."""
     return [
         serving
         for serving in candidates
-        if serving is not None and serving.digest is not None and holders(serving, state.pods) > 0
+        if serving is not None
+        and serving.digest is not None
+        and (not state.pods or holders(serving, state.pods) > 0)
     ]

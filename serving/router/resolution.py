@@ -7,7 +7,7 @@ other domains.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from registry.names import PoolName, Version, parse_served_name
 from serving.router.errors import Refusal
@@ -37,6 +37,8 @@ class DomainReleases:
     """Adapters that may be asked for by their served names: live and the release before it."""
     wanted: Version | None = None
     """What the pointer names; an alias that is missing from `live` waits for it to load."""
+    awaited: Mapping[PoolName, Serving] = field(default_factory=dict)
+    """By pool, what is not live but may still come: no server is there, or one may load it yet."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,8 @@ def _resolve_adapter(
     adapters = [serving for serving in adapters if serving.digest is not None]
     if adapters:
         return next((serving for serving in adapters if serving.pool == pool), adapters[0])
-    return _no_release(tenant, releases)
+    coming = [p for p in tenant.pools if p in releases.awaited and releases.awaited[p].digest]
+    return _no_release(tenant, releases, coming[0] if coming else None)
 
 
 def _names_domain(name: str, domain: str) -> bool:
@@ -136,17 +139,32 @@ def _by_served_name(
 
 
 def _live(tenant: TenancyRecord, pool: PoolName, releases: DomainReleases) -> Serving | Refusal:
-    return releases.live.get(pool) or _no_release(tenant, releases)
+    coming = pool if pool in releases.awaited else None
+    return releases.live.get(pool) or _no_release(tenant, releases, coming)
 
 
-def _no_release(tenant: TenancyRecord, releases: DomainReleases) -> Refusal:
+def _no_release(
+    tenant: TenancyRecord, releases: DomainReleases, coming: PoolName | None
+) -> Refusal:
     if releases.wanted is not None:
         code = "release_not_loaded"
         message = f"release {releases.wanted} of domain {tenant.domain} is not loaded yet"
     else:
         code = "no_live_release"
         message = f"no release is live for domain {tenant.domain}"
-    return Refusal(503, code, message, "model", headers={"Retry-After": "5"})
+    return Refusal(503, code, message, "model", headers={"Retry-After": "5"}, coming=coming)
+
+
+def not_held(target: Serving) -> Refusal:
+    """What a request gets whose release no server holds at this moment."""
+    return Refusal(
+        503,
+        "release_not_loaded",
+        f"no server of pool {target.pool} holds {target.served_model} now",
+        "model",
+        headers={"Retry-After": "5"},
+        coming=target.pool,
+    )
 
 
 def _model_not_found(name: str, param: str) -> Refusal:

@@ -16,13 +16,16 @@ from serving.http import listening, stop_on_signals
 from serving.ledger import LedgerWriter
 from serving.router.admission import InFlight, admit, authenticate
 from serving.router.body import forwarded
-from serving.router.config import RouterConfig
+from serving.router.config import BreakerLimits, PoolConfig, RouterConfig
 from serving.router.errors import Refusal, RefusedError
 from serving.router.metering import Meter
 from serving.router.metrics import RouterMetrics
-from serving.router.relay import Relay
+from serving.router.model_servers import ModelServers
+from serving.router.relay import Relay, Route
 from serving.router.release_watch import ReleaseWatch
 from serving.router.resolution import DomainReleases, PoolAliases, visible_models
+from serving.router.server_folder import ServerFolder
+from serving.router.targets import Targets
 from serving.router.tenant_folder import TenantFolder
 from serving.router.upstream import Upstream
 from serving.tracing.tracer import Tracer
@@ -56,9 +59,28 @@ class Router:
         self._in_flight = InFlight(limits, metrics.in_flight.set)
         self._aliases = _aliases(config)
         self._folder = TenantFolder(config.domains_dir)
-        self._watch = ReleaseWatch(
-            open_store(config.registry_uri), config.evaluation_public_key, config.pools, session
+        self._servers = {
+            pool: _servers(pool, settings, config.breaker, metrics)
+            for pool, settings in config.pools.items()
+        }
+        self._server_folder = (
+            None if config.servers_dir is None else ServerFolder(config.servers_dir)
         )
+        self._watch = ReleaseWatch(
+            open_store(config.registry_uri),
+            config.evaluation_public_key,
+            config.pools,
+            self._servers,
+            session,
+        )
+        self._targets = Targets(
+            limits, self._aliases, self._watch.of, self._servers, on_waiting=metrics.waits
+        )
+        self._routes = {
+            (pool, path): Route(self._servers[pool], path, _gateway_headers(settings))
+            for pool, settings in config.pools.items()
+            for path in _OPERATIONS
+        }
         self._relay = Relay(
             Upstream(session, connect_timeout_s=limits.connect_timeout_s),
             Meter(
@@ -94,20 +116,44 @@ class Router:
         """Whether the domain has a usable tenancy record."""
         return self._folder.directory.by_name(domain) is not None
 
+    def drain(self) -> None:
+        """Take no more requests than those that come before load balancers notice."""
+        self.draining = True
+        self._targets.close()
+
     async def refresh(self) -> None:
         """Read records, pointers and reports once."""
-        self._refresh_tenants()
-        await self._watch.poll(self._domains())
+        await self._refresh_servers()
+        await self._refresh_domains()
 
     async def follow(self) -> None:
-        """Keep records and releases current until cancelled."""
+        """Keep servers, records and releases current until cancelled."""
+        await asyncio.gather(
+            self._repeat(self._refresh_servers), self._repeat(self._refresh_domains)
+        )
+
+    async def _repeat(self, look: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
-                await self.refresh()
+                await look()
             except Exception:
                 # What is known stays in use; the next look comes with the next interval.
-                _log.exception("could not refresh records and releases")
+                _log.exception("could not refresh servers or releases")
             await asyncio.sleep(self._config.poll_interval_s)
+
+    async def _refresh_servers(self) -> None:
+        if self._server_folder is not None:
+            for pool, servers in self._servers.items():
+                changed = self._server_folder.changed(pool)
+                if changed is not None:
+                    servers.replace(changed)
+        await self._watch.ask_servers()
+        self._targets.looked()
+
+    async def _refresh_domains(self) -> None:
+        self._refresh_tenants()
+        await self._watch.read_pointers(self._domains())
+        self._targets.looked()
 
     def _refresh_tenants(self) -> None:
         problem = ""
@@ -141,17 +187,17 @@ class Router:
                 request,
                 caller,
                 self._config.limits,
-                self._aliases,
-                self._watch.of,
+                self._targets,
                 operation=_OPERATIONS[request.path],
             )
             target = admitted.exchange.target
-            admitted.exchange.server = self._watch.server(target.pool)
+            via = self._config.pools[target.pool].via
+            provider = None if via is None else via.provider
             return await self._relay.serve(
                 request,
                 admitted.exchange,
-                f"{self._config.pools[target.pool].base_url}{request.path}",
-                forwarded(admitted.body, target, caller.tenant.domain),
+                self._routes[target.pool, request.path],
+                forwarded(admitted.body, target, caller.tenant.domain, provider=provider),
                 keep_usage_chunk=admitted.body.wants_usage,
             )
 
@@ -188,7 +234,7 @@ async def serve(config: RouterConfig) -> None:
     """Run until SIGTERM or SIGINT, then finish what is in flight.
 
     Raises:
-        SettingsError: A secret of the tracing configuration is missing.
+        SettingsError: A secret of the tracing or gateway configuration is missing.
         LedgerError: The ledger cannot be written.
         OSError: The port is taken.
     """
@@ -196,7 +242,7 @@ async def serve(config: RouterConfig) -> None:
     async with contextlib.AsyncExitStack() as stack:
         router, _ = await start(config, stack)
         await stop.wait()
-        router.draining = True
+        router.drain()
         _log.info("draining")
         await asyncio.sleep(config.limits.drain_delay_s)
     _log.info("stopped")
@@ -206,7 +252,7 @@ async def start(config: RouterConfig, stack: contextlib.AsyncExitStack) -> tuple
     """Bring everything up; the stack takes it down in reverse order. Also gives the URL.
 
     Raises:
-        SettingsError: A secret of the tracing configuration is missing.
+        SettingsError: A secret of the tracing or gateway configuration is missing.
         LedgerError: The ledger cannot be written.
         OSError: The port is taken.
     """
@@ -255,6 +301,20 @@ def _ledger(
     if ledger.repaired_bytes:
         _log.warning("cut %d torn bytes off the ledger's end", ledger.repaired_bytes)
     return ledger
+
+
+def _servers(
+    pool: PoolName, settings: PoolConfig, limits: BreakerLimits, metrics: RouterMetrics
+) -> ModelServers:
+    servers = ModelServers(limits, settings.via, metrics.breakers_opened.labels(pool).inc)
+    servers.replace(settings.servers)
+    return servers
+
+
+def _gateway_headers(settings: PoolConfig) -> dict[str, str]:
+    if settings.via is None or settings.via.key is None:
+        return {}
+    return {"Authorization": f"Bearer {settings.via.key.read()}"}
 
 
 def _aliases(config: RouterConfig) -> PoolAliases:

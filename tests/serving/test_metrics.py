@@ -71,7 +71,7 @@ async def test_adapter_sync_shows_the_state_of_each_adapter(request_path: Reques
     await until(
         lambda: request_path.sync.status().adapters["tax-v1.0"].state == "failed", "tax is refused"
     )
-    url = request_path.router._config.pools["slm"].adapter_sync_url
+    url = request_path.router._config.pools["slm"].servers[0].adapter_sync_url
     async with request_path.session.get(f"{url}/metrics") as response:
         text = await response.text()
     assert "adapter_sync_model_server_up 1.0" in text

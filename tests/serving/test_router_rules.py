@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from registry.names import Version
 from serving.router.config import RouterConfig
 from serving.router.errors import Refusal
-from serving.router.releases import PodReport, PoolState, alias_target, only_pod
+from serving.router.releases import PodReport, PoolState, alias_target, capacity_quorum
 from serving.router.resolution import Asked, DomainReleases, PoolAliases, Serving, resolve
 from serving.router.sse import StreamFilter
 from serving.router.tenancy import Caller, TenancyRecord, TenantDirectory, authorize
@@ -172,10 +172,20 @@ def test_the_alias_moves_at_the_quorum_and_never_leads_to_nobody(
             assert target == current
 
 
-@given(current=st.sampled_from([None, OLD, NEW]))
-def test_without_a_report_nothing_moves(current: Serving | None) -> None:
-    assert alias_target(NEW, current, OLD, PoolState("llama-8b", 1, None)) == current
-    assert alias_target(None, current, None, PoolState("llama-8b", 1, None)) is None
+@given(current=st.sampled_from([OLD, NEW]), quorum=st.integers(1, 4))
+def test_old_reports_move_nothing(current: Serving, quorum: int) -> None:
+    both = PodReport(frozenset((each.served_model, each.digest or "") for each in (OLD, NEW)))
+    state = PoolState("llama-8b", quorum, [both.aged()] * 4)
+    assert alias_target(NEW, current, OLD, state) == current
+    assert alias_target(None, current, None, state) is None
+
+
+@given(quorum=st.integers(1, 9), servers=st.integers(0, 9))
+def test_the_quorum_is_never_more_than_there_is(quorum: int, servers: int) -> None:
+    needed = capacity_quorum(quorum, servers, every=False)
+    assert 1 <= needed <= quorum
+    assert needed <= max(1, servers)
+    assert capacity_quorum(quorum, servers, every=True) == max(1, servers)
 
 
 def test_a_release_without_an_adapter_waits_for_a_server_that_is_up() -> None:
@@ -183,13 +193,6 @@ def test_a_release_without_an_adapter_waits_for_a_server_that_is_up() -> None:
     down, up = PodReport(frozenset(), base=False), PodReport(frozenset())
     assert alias_target(base, None, None, PoolState("glm5", 1, [down])) is None
     assert alias_target(base, None, None, PoolState("glm5", 1, [down, up])) == base
-
-
-def test_a_pod_is_known_where_it_is_the_only_one() -> None:
-    one, other = (PodReport(frozenset(), pod=name) for name in ("vllm-0", "vllm-1"))
-    assert only_pod([one]) == "vllm-0"
-    assert only_pod([one, other]) is None
-    assert only_pod([]) is None
 
 
 def chunk(content: str, usage: object = None, *, spaces: bool = False) -> bytes:
@@ -250,8 +253,13 @@ def test_the_stream_filter_hides_usage_and_nothing_else(
 
 def config(**changes: object) -> dict[str, object]:
     pool = {
-        "base_url": "http://127.0.0.1:1",
-        "adapter_sync_url": "http://127.0.0.1:2",
+        "servers": [
+            {
+                "pod": "vllm-0",
+                "base_url": "http://127.0.0.1:1",
+                "adapter_sync_url": "http://127.0.0.1:2",
+            }
+        ],
         "served_base": "llama-8b",
         "aliases": ["slm"],
     }

@@ -27,6 +27,7 @@ from serving.adapter_sync.sync import AdapterSync
 from serving.router.config import RouterConfig
 from serving.router.server import Router, start
 
+POD = "vllm-0"
 GUIDE_70B = "meta-llama/Llama-3.3-70B-Instruct"
 
 
@@ -166,7 +167,8 @@ class World:
         return manifest
 
     def router_config(self, vllm_url: str, sync_url: str, **changes: Any) -> RouterConfig:
-        pool = {"base_url": vllm_url, "adapter_sync_url": sync_url}
+        server = {"pod": POD, "base_url": vllm_url, "adapter_sync_url": sync_url}
+        pool = {"servers": [server]}
         values: dict[str, Any] = {
             "listen": {"port": 0},
             "pools": {
@@ -194,6 +196,7 @@ class World:
             "served_base": "llama-8b",
             "adapters_dir": str(self.adapters_dir),
             "pool": "slm",
+            "pod": POD,
             "interval_s": 0.05,
             "retire_grace_s": 0.2,
         }
