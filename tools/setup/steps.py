@@ -157,6 +157,18 @@ def _egctl() -> Step:
     )
 
 
+def _actionlint() -> Step:
+    return compile_step(
+        GoProgram(
+            name="actionlint",
+            title="checker of workflows, built from source",
+            package="github.com/rhysd/actionlint/cmd/actionlint",
+            options=("-ldflags", "-s -w"),
+            cache_gib=0.1,
+        )
+    )
+
+
 def plan(root: Path, python: Path) -> tuple[Layout, list[Step]]:
     """Return where things lie and every step, in order.
 
@@ -174,5 +186,5 @@ def plan(root: Path, python: Path) -> tuple[Layout, list[Step]]:
     if found_go is None:
         # In the lane of the environments' installer; the programs' lane starts after it.
         steps.append(_environment("go", "Go compiler", size_gib=0.3, outputs=(f"{go_package}/go",)))
-    steps += [*_environments(), _pulumi(found_pulumi), _egctl(), *cluster_steps()]
+    steps += [*_environments(), _pulumi(found_pulumi), _egctl(), _actionlint(), *cluster_steps()]
     return Layout(root=root, python=python, go=go), steps
