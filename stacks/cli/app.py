@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from registry.errors import RegistryError
 from serving.billing.errors import BillingError
-from stacks.cli import billing, dashboards, inspection, lifecycle, reconciliation, releases
+from stacks.cli import billing, charts, dashboards, inspection, lifecycle, reconciliation, releases
 from stacks.config.load import ConfigError
 from stacks.driver import ReleaseError
 from substrates.local.supervisor import SupervisorError
@@ -28,6 +28,7 @@ lifecycle.register(app)
 releases.register(app)
 inspection.register(app)
 billing.register(app)
+charts.register(app)
 dashboards.register(app)
 reconciliation.register(app)
 
