@@ -14,6 +14,7 @@ from registry.evaluation import CheckResult, Evaluation, create_key_pair, sign, 
 from registry.manifest import Manifest, PoolAdapter, adapter_digest, bundle_digest
 from registry.names import PoolName, Version
 from registry.pointer import read_pointer, release
+from registry.signing import FileSigner
 from registry.store import open_store
 
 POOL: PoolName = "slm"
@@ -104,7 +105,7 @@ class ScratchRegistry:
             created_at=datetime.now(UTC),
         )
         store = open_store(self.uri)
-        write_evaluation(store, sign(verdict, self.root / "evaluation.key"))
+        write_evaluation(store, sign(verdict, FileSigner(self.root / "evaluation.key")))
         release(
             store,
             domain,

@@ -5,15 +5,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import Field
 
 from registry import documents, layout
 from registry.documents import Document
 from registry.errors import NotFoundError, PreconditionFailedError, RegistryError
 from registry.names import DomainName, Version, VersionField
+from registry.signing import Signer, is_signature, load_public_key
 from registry.store import ObjectStore
 
 
@@ -41,7 +41,7 @@ class Evaluation(Document):
     checks: tuple[CheckResult, ...]
     created_at: datetime
     signature: str = ""
-    """Base64 ed25519 signature over the canonical form of everything else."""
+    """Base64, over the canonical form of everything else; of the kind of the key that verifies."""
 
     @property
     def passed(self) -> bool:
@@ -76,19 +76,13 @@ def create_key_pair(private: Path, public: Path) -> None:
     scratch.replace(private)
 
 
-def sign(evaluation: Evaluation, private_key: Path) -> Evaluation:
+def sign(evaluation: Evaluation, signer: Signer) -> Evaluation:
     """The same verdict with its signature.
 
     Raises:
-        RegistryError: The key file is missing or holds no ed25519 key.
+        RegistryError: The key cannot be used.
     """
-    try:
-        key = serialization.load_pem_private_key(private_key.read_bytes(), password=None)
-    except (OSError, ValueError) as error:
-        raise RegistryError(f"evaluation key {private_key}: {error}") from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise RegistryError(f"evaluation key {private_key} is not an ed25519 key")
-    signature = base64.b64encode(key.sign(_signed_bytes(evaluation))).decode()
+    signature = base64.b64encode(signer.sign(_signed_bytes(evaluation))).decode()
     return evaluation.model_copy(update={"signature": signature})
 
 
@@ -100,17 +94,12 @@ def verify(evaluation: Evaluation, public_key: Path) -> None:
     """
     place = f"evaluation of {evaluation.domain} {evaluation.version}"
     try:
-        key = serialization.load_pem_public_key(public_key.read_bytes())
+        pem = public_key.read_bytes()
     except OSError as error:
         raise NotFoundError(f"evaluation key {public_key}: {error}") from error
-    except ValueError as error:
-        raise RegistryError(f"evaluation key {public_key}: {error}") from error
-    if not isinstance(key, Ed25519PublicKey):
-        raise RegistryError(f"evaluation key {public_key} is not an ed25519 key")
-    try:
-        key.verify(base64.b64decode(evaluation.signature, validate=True), _signed_bytes(evaluation))
-    except (InvalidSignature, ValueError) as error:
-        raise RegistryError(f"{place}: the signature does not match {public_key.name}") from error
+    key = load_public_key(pem, f"evaluation key {public_key}")
+    if not is_signature(evaluation.signature, _signed_bytes(evaluation), key):
+        raise RegistryError(f"{place}: the signature does not match {public_key.name}")
 
 
 def read_evaluation(store: ObjectStore, domain: str, version: Version) -> Evaluation:

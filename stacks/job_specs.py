@@ -160,7 +160,7 @@ class JobSpecs:
             max_tokens=domain.gate.domain_test.max_tokens,
             margin=domain.gate.domain_test_margin,
             gate_digest=self._desired.gate,
-            evaluation_key=Path(self.contract.evaluation_key),
+            evaluation_key=self.contract.evaluation_key,
             off=dict(domain.gate.not_applicable),
         )
 

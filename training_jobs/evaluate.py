@@ -17,6 +17,7 @@ from registry.evaluation import CheckResult, Evaluation, sign, write_evaluation
 from registry.job import run_job
 from registry.manifest import read_manifest
 from registry.runs import RunReporter
+from registry.signing import open_signer
 from registry.store import ObjectStore
 from registry.traffic import recorded
 from training_jobs.copy_baseline import nearest_answers
@@ -151,7 +152,7 @@ def verdict(config: EvaluateConfig, bundle_digest: str, domain_test: CheckResult
         checks=(domain_test, *(_not_run(name, config.off.get(name)) for name in NOT_IMPLEMENTED)),
         created_at=datetime.now(UTC),
     )
-    return sign(evaluation, config.evaluation_key)
+    return sign(evaluation, open_signer(config.evaluation_key))
 
 
 def _not_run(name: str, reason: str | None) -> CheckResult:

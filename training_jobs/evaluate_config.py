@@ -36,7 +36,8 @@ class EvaluateConfig(Document):
     max_tokens: int = Field(ge=1)
     margin: float = Field(ge=0, le=1)
     gate_digest: str
-    evaluation_key: Path
+    evaluation_key: str
+    """What signs the verdict; see `registry.signing.open_signer`."""
     off: dict[SwitchableCheck, str]
     """Checks that do not apply, each with its reason."""
     ready_timeout_s: float = Field(default=300, gt=0)

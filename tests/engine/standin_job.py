@@ -23,6 +23,7 @@ from registry.job import run_job
 from registry.manifest import Manifest, PoolAdapter, adapter_digest, bundle_digest, read_manifest
 from registry.names import VersionField
 from registry.runs import RunReporter, read_result, upload_adapter
+from registry.signing import open_signer
 from registry.store import ObjectStore
 
 
@@ -35,7 +36,7 @@ class StandInConfig(documents.Document):
     inputs_digest: str
     gate_digest: str
     train_run: str
-    evaluation_key: Path
+    evaluation_key: str
 
 
 def work(config: StandInConfig, store: ObjectStore, reporter: RunReporter) -> None:
@@ -112,7 +113,7 @@ def _evaluate(config: StandInConfig, store: Any, reporter: RunReporter, control:
         checks=(check,),
         created_at=datetime.now(UTC),
     )
-    write_evaluation(store, sign(evaluation, config.evaluation_key))
+    write_evaluation(store, sign(evaluation, open_signer(config.evaluation_key)))
     reporter.succeeded({"status": control["evaluate"]})
 
 

@@ -31,6 +31,7 @@ from registry.pointer import lift_hold, read_pointer, rollback
 from registry.release import Desired, Plan, ReleaseConflictError, Step, plan
 from registry.release_job import ReleaseConfig, release
 from registry.runs import RunReporter, read_result
+from registry.signing import FileSigner
 from registry.store import open_store
 
 DOMAIN = "bank-ledger"
@@ -275,7 +276,7 @@ class ReleaseWorld(RuleBasedStateMachine):
             checks=(check,),
             created_at=datetime.now(UTC),
         )
-        write_evaluation(self.store, sign(evaluation, self.directory / "key"))
+        write_evaluation(self.store, sign(evaluation, FileSigner(self.directory / "key")))
         reporter.succeeded({})
 
     def _release(self, step: Step, desired: Desired, reporter: RunReporter, passes: bool) -> None:

@@ -20,6 +20,7 @@ from registry.evaluation import CheckResult, Evaluation, create_key_pair, sign, 
 from registry.manifest import Manifest, PoolAdapter, adapter_digest, bundle_digest
 from registry.names import Version, served_name
 from registry.pointer import read_pointer, release
+from registry.signing import FileSigner
 from registry.store import ObjectStore, open_store
 from serving.adapter_sync.config import AdapterSyncConfig
 from serving.adapter_sync.server import application, build
@@ -146,7 +147,7 @@ class World:
             checks=(check,),
             created_at=datetime.now(UTC),
         )
-        write_evaluation(self.store, sign(verdict, self.private_key))
+        write_evaluation(self.store, sign(verdict, FileSigner(self.private_key)))
 
     def point(self, manifest: Manifest) -> None:
         """Move the pointer, whatever the gate says."""

@@ -196,7 +196,7 @@ def test_the_verdict_is_signed_over_bundle_and_gate(tmp_path, server):
         max_tokens=4,
         margin=0.05,
         gate_digest="sha256:gate",
-        evaluation_key=private,
+        evaluation_key=str(private),
         off=dict.fromkeys(NOT_IMPLEMENTED, "not in this test"),
     )
     signed = verdict(config, "sha256:bundle", _judged(0.9))
