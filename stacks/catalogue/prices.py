@@ -1,6 +1,6 @@
 """Prices of machines, for estimates (`prices.yaml`)."""
 
-import datetime
+import datetime as dt
 from collections.abc import Mapping
 from decimal import Decimal
 from functools import cache
@@ -37,7 +37,7 @@ class Guide(Config):
 class PriceTable(Config):
     """List prices at one day, in one region."""
 
-    as_of: datetime.date
+    as_of: dt.date
     region: str
     instances: Mapping[str, Dollars]
     """On-demand, USD an hour."""

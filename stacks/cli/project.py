@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from stacks.config.load import (
+    ClusterStack,
     ConfigError,
     DomainStack,
     EnvironmentStack,
-    StackConfig,
     list_stacks,
     load,
     read_stack_file,
@@ -33,15 +33,19 @@ class Project:
         stacks = Path(os.environ.get("PIPELINE_STACKS_DIR", ROOT / "stacks"))
         return cls(stacks.resolve(), StateDirectory.default())
 
-    def load(self, stack: str) -> tuple[StackConfig, dict[str, Any]]:
-        """A validated stack and its `config` section.
+    def load(self, stack: str) -> tuple[EnvironmentStack | DomainStack, dict[str, Any]]:
+        """A validated stack of a local environment, and its `config` section.
 
         Raises:
-            ConfigError: It is not valid, or another domain of its environment claims its name.
+            ConfigError: It is not valid, it is not local, or another domain of its environment
+                claims its name.
         """
         loaded = load(self.stacks, stack)
         if isinstance(loaded, DomainStack):
+            self.environment(loaded.environment)
             self.domains(loaded.environment)
+        elif isinstance(loaded, ClusterStack):
+            raise _not_local(loaded)
         return loaded, read_stack_file(self.stacks, stack)
 
     def domain(self, stack: str) -> DomainStack:
@@ -59,14 +63,27 @@ class Project:
         return loaded
 
     def environment(self, name: str) -> EnvironmentStack:
-        """An environment stack.
+        """The stack of a local environment.
 
         Raises:
-            ConfigError: There is no such stack, or it is a domain.
+            ConfigError: There is no such stack, or it is another one.
         """
         loaded = load(self.stacks, name)
+        if isinstance(loaded, ClusterStack):
+            raise _not_local(loaded)
         if not isinstance(loaded, EnvironmentStack):
             raise ConfigError(f"{name!r} is a domain stack, not an environment")
+        return loaded
+
+    def cluster(self, name: str) -> ClusterStack:
+        """An environment stack on Kubernetes.
+
+        Raises:
+            ConfigError: There is no such stack, or it is another one.
+        """
+        loaded = load(self.stacks, name)
+        if not isinstance(loaded, ClusterStack):
+            raise ConfigError(f"{name!r} is no environment on Kubernetes")
         return loaded
 
     def domains(self, environment: str) -> list[DomainStack]:
@@ -87,3 +104,11 @@ class Project:
     def contract(self, environment: str) -> EnvironmentContract:
         """What an environment that is up says of itself."""
         return read_contract(environment, self.state)
+
+
+def _not_local(stack: ClusterStack) -> ConfigError:
+    return ConfigError(
+        f"{stack.name!r} is an environment on Kubernetes ({stack.environment.cluster.kind}): its "
+        f"state is in your Pulumi backend, so run `pulumi preview -s {stack.name}` and "
+        f"`pulumi up -s {stack.name}`; this command is for local environments"
+    )

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from stacks.config.cluster_environment import ClusterEnvironment, refuse_shared_prefixes
 from stacks.config.domain import DomainConfig
 from stacks.config.environment import EnvironmentConfig
 
@@ -22,10 +23,18 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True)
 class EnvironmentStack:
-    """An environment stack."""
+    """The stack of a local environment."""
 
     name: str
     environment: EnvironmentConfig
+
+
+@dataclass(frozen=True)
+class ClusterStack:
+    """The stack of an environment on Kubernetes."""
+
+    name: str
+    environment: ClusterEnvironment
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ class DomainStack:
     domain: DomainConfig
 
 
-StackConfig = EnvironmentStack | DomainStack
+StackConfig = EnvironmentStack | ClusterStack | DomainStack
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
 
 _KEYS = {
@@ -108,12 +117,14 @@ def parse(config: Mapping[str, Any], stack: str, place: str) -> StackConfig:
     if unknown:
         raise ConfigError(f"{place}: {unknown[0]}: a {kind} stack has no such key")
     if kind == "environment":
-        environment = _validate(EnvironmentConfig, config, "pipeline:environment", place)
+        environment = _validate_environment(config, place)
         if environment.name != stack:
             raise ConfigError(
                 f"{place}: pipeline:environment.name: is {environment.name!r}, "
                 f"the stack is {stack!r}: they must be equal"
             )
+        if isinstance(environment, ClusterEnvironment):
+            return ClusterStack(stack, environment)
         return EnvironmentStack(stack, environment)
     return _parse_domain(config, stack, place)
 
@@ -149,6 +160,44 @@ def refuse_shared_names(stacks: Iterable[DomainStack]) -> None:
                     f"{claimed[name]} and {stack.name}: remove it from one"
                 )
             claimed[name] = stack.name
+
+
+def refuse_clashes(stacks: Iterable[StackConfig]) -> None:
+    """Check what no stack file can say alone: that two do not claim the same names.
+
+    Raises:
+        ConfigError: Two domains of one environment claim a value of X-Customer-Domain, or two
+            environments of one account a prefix.
+    """
+    loaded = list(stacks)
+    domains = [stack for stack in loaded if isinstance(stack, DomainStack)]
+    for environment in sorted({domain.environment for domain in domains}):
+        refuse_shared_names(each for each in domains if each.environment == environment)
+    try:
+        refuse_shared_prefixes(
+            stack.environment for stack in loaded if isinstance(stack, ClusterStack)
+        )
+    except ValueError as error:
+        raise ConfigError(f"pipeline:environment.{error}") from error
+
+
+def _validate_environment(
+    config: Mapping[str, Any], place: str
+) -> EnvironmentConfig | ClusterEnvironment:
+    """Validate by the model that the cluster's kind calls for."""
+    key = "pipeline:environment"
+    value = config.get(key)
+    if isinstance(value, str):
+        value = _from_json(value, f"{place}: {key}")
+    cluster = value.get("cluster") if isinstance(value, dict) else None
+    kind = cluster.get("kind") if isinstance(cluster, dict) else None
+    if kind == "local":
+        return _validate(EnvironmentConfig, config, key, place)
+    if kind in {"eks", "existing"}:
+        return _validate(ClusterEnvironment, config, key, place)
+    raise ConfigError(
+        f"{place}: {key}.cluster.kind: is {_shown(kind)}, allowed: local, eks, existing"
+    )
 
 
 def _validate(model: type[AnyModel], config: Mapping[str, Any], key: str, place: str) -> AnyModel:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from stacks.config.base import Config, DataPath
+from stacks.config.base import Config, DataUri
 
 Label = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")
@@ -29,10 +29,10 @@ class PrometheusConfig(Config):
 class OperationsConfig(Config):
     """Day parts, the close of months, reconciliation, pod reports, metrics."""
 
-    prices: DataPath = Field(
+    prices: DataUri = Field(
         "stacks/prices.yaml", description="price table, relative to the project"
     )
-    gpu_weights: DataPath | None = Field(
+    gpu_weights: DataUri | None = Field(
         None, description="calibrated GPU weights (JSON); None: uncalibrated ones"
     )
     sample_interval_s: int = Field(

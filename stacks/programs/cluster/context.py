@@ -10,6 +10,7 @@ import pulumi_kubernetes as kubernetes
 
 from components.object_store import ObjectStoreAccess
 from stacks.config.images import Images
+from stacks.operators import Operator
 
 SERVING: Final = "agentic-serving"
 """Namespace of the request path: gateway, router, Bifrost, model pools (the guide's name)."""
@@ -23,17 +24,6 @@ Workload = Literal[
     "router", "adapter-sync", "vllm", "mlflow", "langfuse", "billing", "exporter", "pod-reports"
 ]
 """Whose pods have a role of their own; jobs of releases have theirs in the domain stacks."""
-
-Operator = Literal[
-    "gateway-api",
-    "kgateway",
-    "keda",
-    "prometheus",
-    "external-secrets",
-    "gpu",
-    "kueue",
-]
-"""What a cluster may bring along, and what this program installs where it does not."""
 
 
 @dataclass(frozen=True, kw_only=True)

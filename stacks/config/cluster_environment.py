@@ -1,0 +1,211 @@
+"""Configuration of an environment stack on Kubernetes."""
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from registry.names import PoolName
+from stacks.config.aws import EksCluster, require_production
+from stacks.config.base import Config
+from stacks.config.bifrost import Gateway
+from stacks.config.edge import EdgeConfig
+from stacks.config.environment import AdapterContract, EnvironmentName
+from stacks.config.existing import ExistingCluster
+from stacks.config.images import Images
+from stacks.config.operations import OperationsConfig
+from stacks.config.pools import (
+    ModelPool,
+    refuse_shared_model_names,
+    refuse_short_drains,
+    refuse_what_does_not_fit,
+)
+from stacks.config.router import RouterOptions
+from stacks.config.services import ServicesConfig
+from stacks.config.storage import StorageConfig
+from stacks.operators import Operator
+
+_TAG_KEY = r"^[A-Za-z][A-Za-z0-9 +=._:/@-]{0,127}$"
+_REQUIRED_TAGS = ("owner", "cost-center")
+_OURS = ("environment", "managed-by", "project")
+_SLM_PHASE, _ADAPTER_PHASE = 3, 4
+
+TagKey = Annotated[str, StringConstraints(pattern=_TAG_KEY)]
+TagValue = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 +=._:/@-]{1,256}$")]
+Provision = Literal["install", "present", "off"]
+
+
+class Operators(Config):
+    """What the cluster brings along (`present`), gets here (`install`), or does without (`off`)."""
+
+    gateway_api: Provision = Field("install", description="CRDs of the Gateway API")
+    kgateway: Provision = Field(
+        "install", description="the edge; off: TLS only, no rate limits, no removal of prefixes"
+    )
+    keda: Provision = Field("install", description="scaling of pools; off: replicas.min")
+    prometheus: Provision = Field(
+        "install", description="Prometheus operator and Grafana; off: no dashboards, no alerts"
+    )
+    external_secrets: Provision = Field(
+        "install", description="brings secrets of AWS Secrets Manager into the cluster"
+    )
+    gpu: Provision = Field("install", description="NVIDIA device plugin and DCGM exporter")
+
+    def there(self) -> frozenset[Operator]:
+        """Operators whose kinds may be declared."""
+        return frozenset(name for name in self._by_name() if self._by_name()[name] != "off")
+
+    def installed(self) -> frozenset[Operator]:
+        """Operators that are installed here."""
+        return frozenset(name for name, how in self._by_name().items() if how == "install")
+
+    def _by_name(self) -> Mapping[Operator, Provision]:
+        return {
+            "gateway-api": self.gateway_api,
+            "kgateway": self.kgateway,
+            "keda": self.keda,
+            "prometheus": self.prometheus,
+            "external-secrets": self.external_secrets,
+            "gpu": self.gpu,
+        }
+
+
+class ClusterEnvironment(Config):
+    """One environment on Kubernetes: cluster, storage, pools, edge, router, tracking, billing."""
+
+    name: EnvironmentName = Field(description="equals the stack's name")
+    phase: Literal[1, 2, 3, 4] = Field(
+        4,
+        description="of the guide's roadmap: 1 large model, gateway, traces; 2 retrieval (not in "
+        "this version: as 1); 3 small model; 4 adapters",
+    )
+    production: bool = Field(
+        description="refuses what production must not do: public API endpoints, one NAT gateway, "
+        "deletable databases, charts without digest"
+    )
+    prefix: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,14}[a-z0-9]$")] = Field(
+        description="names of everything in the account begin with it; one environment each"
+    )
+    cluster: Annotated[EksCluster | ExistingCluster, Field(discriminator="kind")]
+    tags: dict[TagKey, TagValue] = Field(
+        default_factory=dict, description="on everything in the account; owner and cost-center"
+    )
+    images: Images
+    operators: Operators = Operators()
+    adapters: AdapterContract = AdapterContract()
+    pools: dict[PoolName, ModelPool] = Field(min_length=1)
+    storage: StorageConfig
+    services: ServicesConfig
+    edge: EdgeConfig
+    gateway: Gateway
+    router: RouterOptions = RouterOptions()
+    operations: OperationsConfig = OperationsConfig()
+
+    @field_validator("tags")
+    @classmethod
+    def _ours_are_ours(cls, tags: dict[str, str]) -> dict[str, str]:
+        for key in tags:
+            if key.lower() in _OURS or key.lower().startswith("aws:"):
+                raise ValueError(f"{key!r} is set by this program or by AWS: remove it")
+        return tags
+
+    @model_validator(mode="after")
+    def _has_what_its_phase_serves(self) -> Self:
+        needed = "llm" if self.phase < _SLM_PHASE else "slm"
+        if needed not in self.pools:
+            raise ValueError(f"pools.{needed} is missing: phase {self.phase} serves it")
+        refuse_shared_model_names(self.pools)
+        return self
+
+    @model_validator(mode="after")
+    def _models_fit(self) -> Self:
+        nodes = {pool: self.cluster.pool_nodes(pool) for pool in self.pools}
+        refuse_what_does_not_fit(self.pools, self.adapters, nodes)
+        refuse_short_drains(self.pools, self.router.limits.longest_answer_s)
+        return self
+
+    @model_validator(mode="after")
+    def _operators_match(self) -> Self:
+        for pool, config in self.pools.items():
+            scales = config.scale_to_zero or config.replicas.max > config.replicas.min
+            if scales and self.operators.keda == "off":
+                raise ValueError(
+                    f"pools.{pool}: replicas.max above min, or scale_to_zero, needs KEDA, and "
+                    "operators.keda is off: set it to install or present"
+                )
+        if (self.operators.kgateway == "off") == (self.edge.gateway_class == "kgateway"):
+            raise ValueError(
+                f"edge.gateway_class is {self.edge.gateway_class!r} and operators.kgateway is "
+                f"{self.operators.kgateway}: with kgateway off, name the class of the other gateway"
+            )
+        if self.operators.gateway_api == "off":
+            raise ValueError("operators.gateway_api is off: the edge is made of its kinds")
+        return self
+
+    @model_validator(mode="after")
+    def _place_allows(self) -> Self:
+        wanted = "buckets" if isinstance(self.cluster, EksCluster) else "existing"
+        if self.storage.kind != wanted:
+            raise ValueError(
+                f"storage.kind is {self.storage.kind} and cluster.kind is {self.cluster.kind}: "
+                f"set storage.kind to {wanted}"
+            )
+        if isinstance(self.cluster, EksCluster):
+            missing = [key for key in _REQUIRED_TAGS if key not in self.tags]
+            if missing:
+                raise ValueError(f"tags.{missing[0]} is missing: every resource is tagged with it")
+            return self
+        if self.services.managed:
+            raise ValueError(
+                f"services.{self.services.managed[0]}: only an AWS account has it, and "
+                "cluster.kind is existing: use what the cluster has"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _production(self) -> Self:
+        if not self.production:
+            return self
+        if isinstance(self.cluster, EksCluster):
+            require_production(self.cluster)
+        if self.edge.tls.kind == "none":
+            raise ValueError("edge.tls.kind is none: production needs a certificate")
+        for pool, config in self.pools.items():
+            if config.adapters and config.load_candidates:
+                raise ValueError(
+                    f"pools.{pool}.load_candidates: in production no version that waits for its "
+                    "evaluation is loaded beside releases: set it to false"
+                )
+        return self
+
+    @property
+    def served(self) -> Mapping[PoolName, ModelPool]:
+        """The pools of this phase."""
+        pools = self.pools.items()
+        return {pool: config for pool, config in pools if pool == "llm" or self.phase >= _SLM_PHASE}
+
+    @property
+    def adapter_pools(self) -> tuple[PoolName, ...]:
+        """Pools whose engines load adapters in this phase."""
+        if self.phase < _ADAPTER_PHASE:
+            return ()
+        return tuple(pool for pool, config in self.served.items() if config.adapters)
+
+
+def refuse_shared_prefixes(environments: Iterable[ClusterEnvironment]) -> None:
+    """Check that no two environments of one account give the same names.
+
+    Raises:
+        ValueError: Two would.
+    """
+    claimed: dict[tuple[str, str], str] = {}
+    for environment in environments:
+        if not isinstance(environment.cluster, EksCluster):
+            continue
+        place = (environment.cluster.account, environment.prefix)
+        if place in claimed:
+            raise ValueError(
+                f"prefix: {environment.prefix!r} is that of both {claimed[place]} and "
+                f"{environment.name} in account {place[0]}: change one before its first `up`"
+            )
+        claimed[place] = environment.name
