@@ -13,7 +13,16 @@ from rich.markup import escape
 
 from registry.errors import RegistryError
 from serving.billing.errors import BillingError
-from stacks.cli import billing, charts, dashboards, inspection, lifecycle, reconciliation, releases
+from stacks.cli import (
+    billing,
+    charts,
+    dashboards,
+    inspection,
+    lifecycle,
+    plan,
+    reconciliation,
+    releases,
+)
 from stacks.config.load import ConfigError
 from stacks.driver import ReleaseError
 from substrates.local.supervisor import SupervisorError
@@ -30,6 +39,7 @@ inspection.register(app)
 billing.register(app)
 charts.register(app)
 dashboards.register(app)
+plan.register(app)
 reconciliation.register(app)
 
 INTERRUPTED = 130
