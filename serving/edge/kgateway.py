@@ -114,6 +114,8 @@ class EnvoyContainer(_Model):
     """The container that runs Envoy."""
 
     resources: ContainerResources
+    security_context: dict[str, Any]
+    """A SecurityContext of Kubernetes."""
 
 
 class GracefulShutdown(_Model):
@@ -124,10 +126,10 @@ class GracefulShutdown(_Model):
 
 
 class PodTemplate(_Model):
-    """The gateway pods. Their security context is left as kgateway makes it: restricted, with what
-    Envoy needs for ports below 1024.
-    """
+    """The gateway pods."""
 
+    security_context: dict[str, Any]
+    """A PodSecurityContext of Kubernetes."""
     graceful_shutdown: GracefulShutdown
     termination_grace_period_seconds: int = Field(ge=0)
     topology_spread_constraints: tuple[dict[str, Any], ...]
@@ -138,7 +140,6 @@ class ProxyService(_Model):
 
     type: Literal["LoadBalancer", "ClusterIP"]
     load_balancer_source_ranges: tuple[str, ...] | None = None
-    extra_annotations: dict[str, str] | None = None
 
 
 class Overlay(_Model):

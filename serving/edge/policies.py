@@ -1,7 +1,7 @@
 """What the edge does to requests before the router, as objects of kgateway."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from serving.edge.kgateway import (
     Buffer,
@@ -17,10 +17,6 @@ from serving.edge.kgateway import (
     manifest,
 )
 from serving.edge.routes import STEERING_HEADERS, environment_route_name, route_name
-from serving.router.config import Limits
-
-MAX_BODY: Final = f"{Limits().max_body_bytes // 1024}Ki"
-"""As the router: what it would refuse is refused before it gets there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,16 +41,22 @@ def without_domain_policy(gateway: str, namespace: str, limit: Bucket) -> dict[s
     return _route_policy(environment_route_name(gateway), namespace, limit)
 
 
-def gateway_policy(gateway: str, namespace: str, limit: Bucket) -> dict[str, Any]:
+def gateway_policy(
+    gateway: str, namespace: str, limit: Bucket, *, max_body_mib: int
+) -> dict[str, Any]:
     """Return the TrafficPolicy of the Gateway: for every route that says nothing else.
 
-    The limit here is what a domain gets whose own policy is missing: shared with all like it.
+    Args:
+        gateway: Name of the Gateway.
+        namespace: Its namespace.
+        limit: What domains get whose own policies are missing: one bucket for all of them.
+        max_body_mib: Largest request body, as the router's.
     """
     target = TargetRef(kind="Gateway", name=gateway)
     spec = TrafficPolicySpec(
         target_refs=(target,),
         rate_limit=_rate_limit(limit),
-        buffer=Buffer(max_request_size=MAX_BODY),
+        buffer=Buffer(max_request_size=f"{max_body_mib}Mi"),
     )
     return manifest(gateway, namespace, spec)
 

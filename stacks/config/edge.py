@@ -1,5 +1,6 @@
 """Configuration of the edge: host name, certificate, load balancer, limits."""
 
+from collections.abc import Collection
 from ipaddress import ip_network
 from typing import Annotated, Literal, Self
 
@@ -176,6 +177,10 @@ class GatewayPods(Config):
     )
 
 
+def _is_kgateway(gateway_class: str) -> bool:
+    return gateway_class == "kgateway"
+
+
 class EdgeConfig(Config):
     """The edge: one Gateway, its certificate, and what it does before the router."""
 
@@ -218,9 +223,44 @@ class EdgeConfig(Config):
 
     @model_validator(mode="after")
     def _other_gateway_says_its_pods(self) -> Self:
-        if (self.gateway_class == "kgateway") != (self.gateway_pods is None):
+        if _is_kgateway(self.gateway_class) != (self.gateway_pods is None):
             raise ValueError(
                 f"gateway_class {self.gateway_class!r} and gateway_pods do not fit: kgateway's "
                 "pods are known, those of another implementation must be named"
             )
         return self
+
+    @model_validator(mode="after")
+    def _ranges_can_be_enforced(self) -> Self:
+        balancer = self.load_balancer
+        other = not _is_kgateway(self.gateway_class)
+        if other and balancer.scheme == "internet-facing" and not balancer.public:
+            raise ValueError(
+                f"gateway_class {self.gateway_class!r}: source_ranges are only sure with kgateway, "
+                "which has a field for them; use scheme internal, or say public: true"
+            )
+        return self
+
+    def check_operators(self, operators: Collection[str]) -> None:
+        """Check that the cluster has what this edge is made of.
+
+        Args:
+            operators: Names of those that are installed or present.
+
+        Raises:
+            ValueError: One is missing; names it and what to do.
+        """
+        if "gateway-api" not in operators:
+            # Nothing of the edge is declared then.
+            return
+        if _is_kgateway(self.gateway_class) != ("kgateway" in operators):
+            state = "off" if _is_kgateway(self.gateway_class) else "on"
+            raise ValueError(
+                f"gateway_class is {self.gateway_class!r} and the operator kgateway is {state}: "
+                "switch the operator, or name the class that serves this environment"
+            )
+        if isinstance(self.tls, ExternalSecretTls) and "external-secrets" not in operators:
+            raise ValueError(
+                "tls.kind external-secret needs the operator external-secrets, which is off: "
+                "switch it on, or use tls.kind secret"
+            )
