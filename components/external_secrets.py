@@ -39,6 +39,8 @@ class ExternalSecretsArgs:
     region: str
     refresh_minutes: int
     secrets: Sequence[RemoteSecret]
+    after: Sequence[pulumi.Resource] = ()
+    """What must stand first: the namespaces, and the operator."""
 
 
 class ExternalSecrets(pulumi.ComponentResource):
@@ -72,7 +74,9 @@ class ExternalSecrets(pulumi.ComponentResource):
                 "provider": {"aws": {"service": "SecretsManager", "region": args.region}},
                 "conditions": [{"namespaces": sorted({each.namespace for each in args.secrets})}],
             },
-            opts=child,
+            opts=pulumi.ResourceOptions.merge(
+                child, pulumi.ResourceOptions(depends_on=list(args.after))
+            ),
         )
         after = pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=[store]))
         self.ready = {

@@ -252,12 +252,6 @@ def _upgrade(args: MlflowArgs) -> core.v1.ContainerArgs:
 
 
 def _server(args: MlflowArgs) -> core.v1.ContainerArgs:
-    def probe(**timing: int) -> core.v1.ProbeArgs:
-        # MLflow answers /health whatever the Host header says, and without a password.
-        return core.v1.ProbeArgs(
-            http_get=core.v1.HTTPGetActionArgs(path="/health", port="http"), **timing
-        )
-
     return core.v1.ContainerArgs(
         name=NAME,
         image=args.image,
@@ -276,12 +270,22 @@ def _server(args: MlflowArgs) -> core.v1.ContainerArgs:
             ),
         ],
         ports=[core.v1.ContainerPortArgs(name="http", container_port=PORT)],
-        startup_probe=probe(period_seconds=5, failure_threshold=60),
-        readiness_probe=probe(period_seconds=10, timeout_seconds=5),
-        liveness_probe=probe(period_seconds=20, timeout_seconds=10, failure_threshold=6),
+        startup_probe=_probe(period_s=5, failures=60),
+        readiness_probe=_probe(period_s=10, failures=3),
+        liveness_probe=_probe(period_s=20, failures=6),
         resources=_resources(args),
         security_context=container_security(),
         volume_mounts=_mounts(args),
+    )
+
+
+def _probe(*, period_s: int, failures: int) -> core.v1.ProbeArgs:
+    # MLflow answers /health whatever the Host header says, and without a password.
+    return core.v1.ProbeArgs(
+        http_get=core.v1.HTTPGetActionArgs(path="/health", port="http"),
+        period_seconds=period_s,
+        timeout_seconds=5,
+        failure_threshold=failures,
     )
 
 

@@ -72,7 +72,7 @@ class Postgres(pulumi.ComponentResource):
         )
         instance = _instance(name, args, group, subnets, _parameters(name, args, child), child)
         self.host = instance.address
-        self.secret_arn = instance.master_user_secrets.apply(lambda found: found[0].secret_arn)
+        self.secret_arn = instance.master_user_secrets.apply(_arn)
         # Of a secret that AWS owns only the schedule can be set.
         aws.secretsmanager.SecretRotation(
             name,
@@ -84,6 +84,12 @@ class Postgres(pulumi.ComponentResource):
             opts=child,
         )
         self.register_outputs({"host": self.host})
+
+
+def _arn(secrets: Sequence[aws.rds.outputs.InstanceMasterUserSecret]) -> str:
+    """ARN of the one secret that RDS made."""
+    (secret,) = secrets
+    return str(secret.secret_arn)
 
 
 def _security_group(

@@ -4,11 +4,16 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from stacks.config.base import Config, DataUri
+from stacks.config.base import Config
 
 Label = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")
 ]
+ProjectPath = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$"),
+]
+"""A file of the project, without `..`."""
 
 
 class PrometheusConfig(Config):
@@ -29,10 +34,10 @@ class PrometheusConfig(Config):
 class OperationsConfig(Config):
     """Day parts, the close of months, reconciliation, pod reports, metrics."""
 
-    prices: DataUri = Field(
+    prices: ProjectPath = Field(
         "stacks/prices.yaml", description="price table, relative to the project"
     )
-    gpu_weights: DataUri | None = Field(
+    gpu_weights: ProjectPath | None = Field(
         None, description="calibrated GPU weights (JSON); None: uncalibrated ones"
     )
     sample_interval_s: int = Field(

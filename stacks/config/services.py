@@ -160,6 +160,12 @@ class ClickHouseOperator(Config):
     """ClickHouse and its Keeper in the cluster, by the ClickHouse operator."""
 
     kind: Literal["operator"]
+    operator: Literal["install", "present"] = Field(
+        "install", description="whether the cluster has the ClickHouse operator already"
+    )
+    cert_manager: Literal["install", "present"] = Field(
+        "install", description="whether the cluster has cert-manager, which the operator needs"
+    )
     replicas: int = Field(2, ge=1, le=8, description="pods with all data")
     keepers: Literal[1, 3, 5] = Field(3, description="pods that agree on who has what")
     storage_gib: int = Field(100, ge=10, le=16384, description="volume of each replica, GiB")

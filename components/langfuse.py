@@ -1,0 +1,163 @@
+"""Langfuse from its chart, with nothing in it that the chart makes up."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+from pulumi_kubernetes import core, helm, meta, networking
+
+from components.checks import image_by_digest
+from components.langfuse_values import RELEASE, LangfuseSettings, values
+from components.pods import Peer, PodPeer, labels_of, metadata, network_policy
+
+_TIMEOUT_S: Final = 900
+"""The first start runs every migration of two databases."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChartReference:
+    """A chart, as the lock file of charts names it."""
+
+    chart: str
+    """Name in the repository, or `oci://…`."""
+    version: str
+    repository: str | None = None
+    """URL; None for `oci://…`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LangfuseArgs:
+    """What runs, and who may reach it."""
+
+    provider: kubernetes.Provider
+    namespace: str
+    chart: ChartReference
+    settings: LangfuseSettings
+    clients: Sequence[PodPeer]
+    egress: Sequence[Peer]
+    """Databases outside of the namespace; object storage is added."""
+    operator: PodPeer | None
+    """The ClickHouse operator, which asks the pods that it made; None without one."""
+    after: Sequence[pulumi.Resource] = ()
+    """What must stand before the first pod: secrets, the role of its account, the operator."""
+
+    def __post_init__(self) -> None:
+        for image in (self.settings.web_image, self.settings.worker_image):
+            image_by_digest(image, RELEASE)
+
+
+class Langfuse(pulumi.ComponentResource):
+    """A release of the chart, and what its pods may reach.
+
+    It is `helm.v3.Release` because the chart asks the cluster (`lookup`) which secrets it has made
+    before: rendered without a cluster, it would make others.
+    """
+
+    release: helm.v3.Release
+
+    def __init__(
+        self, name: str, args: LangfuseArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        """Declare them.
+
+        Args:
+            name: Name of the component.
+            args: Langfuse.
+            opts: Options of the component.
+        """
+        super().__init__("pipeline:services:Langfuse", name, {}, opts)
+        child = pulumi.ResourceOptions(parent=self, provider=args.provider)
+        policies = [_policy(name, args, child), _inside(name, args, child)]
+        self.release = helm.v3.Release(
+            name,
+            name=RELEASE,
+            namespace=args.namespace,
+            chart=args.chart.chart,
+            version=args.chart.version,
+            repository_opts=helm.v3.RepositoryOptsArgs(repo=args.chart.repository),
+            values=values(args.settings),
+            timeout=_TIMEOUT_S,
+            cleanup_on_fail=True,
+            opts=pulumi.ResourceOptions.merge(
+                child, pulumi.ResourceOptions(depends_on=[*args.after, *policies])
+            ),
+        )
+        _keep_upgradable(name, args, self.release, child)
+        self.register_outputs({"release": self.release.name})
+
+
+def _policy(
+    name: str, args: LangfuseArgs, opts: pulumi.ResourceOptions
+) -> networking.v1.NetworkPolicy:
+    """What web and worker may reach, and who may reach them."""
+    return networking.v1.NetworkPolicy(
+        name,
+        metadata=metadata(RELEASE, args.namespace),
+        # The chart labels both with the name of this policy.
+        spec=network_policy(
+            RELEASE,
+            egress=[*args.egress, *args.settings.object_store.peers],
+            ingress=args.clients,
+        ),
+        opts=opts,
+    )
+
+
+def _inside(
+    name: str, args: LangfuseArgs, opts: pulumi.ResourceOptions
+) -> networking.v1.NetworkPolicy:
+    """Pods of the namespace reach each other: Langfuse, ClickHouse and its Keeper."""
+    here = networking.v1.NetworkPolicyPeerArgs(pod_selector=meta.v1.LabelSelectorArgs())
+    inside = f"{RELEASE}-inside"
+    return networking.v1.NetworkPolicy(
+        f"{name}-inside",
+        metadata=meta.v1.ObjectMetaArgs(
+            name=inside, namespace=args.namespace, labels=labels_of(inside)
+        ),
+        spec=networking.v1.NetworkPolicySpecArgs(
+            pod_selector=meta.v1.LabelSelectorArgs(),
+            policy_types=["Ingress", "Egress"],
+            ingress=[
+                networking.v1.NetworkPolicyIngressRuleArgs(from_=[here]),
+                *_operator_rules(args.operator),
+            ],
+            egress=[networking.v1.NetworkPolicyEgressRuleArgs(to=[here])],
+        ),
+        opts=opts,
+    )
+
+
+def _operator_rules(
+    operator: PodPeer | None,
+) -> list[networking.v1.NetworkPolicyIngressRuleArgs]:
+    if operator is None:
+        return []
+    source = networking.v1.NetworkPolicyPeerArgs(
+        namespace_selector=meta.v1.LabelSelectorArgs(
+            match_labels={"kubernetes.io/metadata.name": operator.namespace}
+        ),
+        pod_selector=meta.v1.LabelSelectorArgs(match_labels=dict(operator.labels)),
+    )
+    return [networking.v1.NetworkPolicyIngressRuleArgs(from_=[source])]
+
+
+def _keep_upgradable(
+    name: str, args: LangfuseArgs, release: helm.v3.Release, opts: pulumi.ResourceOptions
+) -> None:
+    """Put a value into the Secret that the chart makes, and would leave empty.
+
+    With every secret pinned it has no `data`, and chart 2.0.0 fails on that at the next upgrade
+    (`index of untyped nil`, langfuse-k8s #398; mended after 2.0.0).
+    """
+    core.v1.SecretPatch(
+        f"{name}-app",
+        metadata=meta.v1.ObjectMetaPatchArgs(
+            name=f"{RELEASE}-app",
+            namespace=args.namespace,
+            annotations={"pulumi.com/patchForce": "true"},
+        ),
+        string_data={"pinned": "every secret is pinned"},
+        opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[release])),
+    )
