@@ -62,6 +62,8 @@ class PoolWiring:
     """Ask which adapters a server holds: the router, reconciliation."""
     metrics: PoolMetrics | None
     """None where no Prometheus is."""
+    after: tuple[pulumi.Resource, ...] = ()
+    """The namespace, and the operators whose kinds are declared here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +111,9 @@ class _Declaration:
 
     def declare(self) -> PoolEndpoint:
         name = f"{self.cluster.environment}-pool-{self.pool}"
-        component = PoolComponent(name, self._args())
+        component = PoolComponent(
+            name, self._args(), pulumi.ResourceOptions(depends_on=list(self.wiring.after))
+        )
         if self._is_scaled:
             self._scale(name, component)
         workload = f"vllm-{self.pool}"
