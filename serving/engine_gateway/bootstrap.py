@@ -27,14 +27,15 @@ ALIVE: Final = "/healthz"
 _EXTENSIONS: Final = "type.googleapis.com/envoy.extensions"
 _ENGINE: Final = "vllm"
 _MAX_CONNECTIONS: Final = 4096
-_OVERRIDES: Final = (
-    "x-http-method-override",
+_CONTROL: Final = (
     "x-http-method",
     "x-method-override",
-    "x-original-url",
-    "x-rewrite-url",
+    "x-original-",
+    "x-rewrite-",
+    "x-envoy-",
 )
-"""Headers by which some servers take another method or path than the one that was allowed."""
+"""Beginnings of headers by which some servers take another method or path than the one that was
+allowed, and by which Envoy itself takes other time limits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +114,6 @@ def _manager(name: str, routes: list[Json], idle_s: int) -> Json:
                 "headers_with_underscores_action": "DROP_HEADER",
                 "idle_timeout": f"{idle_s}s",
             },
-            # No sender is trusted with Envoy's own headers, whatever its address.
-            "internal_address_config": {"cidr_ranges": []},
             "use_remote_address": True,
             # The router's id is the one in the ledger.
             "preserve_external_request_id": True,
@@ -123,20 +122,35 @@ def _manager(name: str, routes: list[Json], idle_s: int) -> Json:
             "local_reply_config": _errors_as_json(),
             "route_config": {
                 "name": name,
-                "request_headers_to_remove": list(_OVERRIDES),
                 "virtual_hosts": [
                     {"name": name, "domains": ["*"], "routes": [*routes, _refused()]}
                 ],
             },
             "http_filters": [
+                _strip_control(),
                 {
                     "name": "envoy.filters.http.router",
                     "typed_config": {
                         "@type": f"{_EXTENSIONS}.filters.http.router.v3.Router",
                         "suppress_envoy_headers": True,
                     },
-                }
+                },
             ],
+        },
+    }
+
+
+def _strip_control() -> Json:
+    # A filter, not an option of the routes: those take effect after Envoy has read its own headers.
+    removals = [
+        {"remove_on_match": {"key_matcher": {"prefix": prefix, "ignore_case": True}}}
+        for prefix in _CONTROL
+    ]
+    return {
+        "name": "envoy.filters.http.header_mutation",
+        "typed_config": {
+            "@type": f"{_EXTENSIONS}.filters.http.header_mutation.v3.HeaderMutation",
+            "mutations": {"request_mutations": removals},
         },
     }
 
