@@ -31,8 +31,9 @@ class ClusterWatchConfig(Document):
     pools_dir: Path
     listen: Listen
     """Where health and metrics are shown."""
-    watch_s: int = Field(default=300, ge=1)
-    """How long one watch lasts; everything is listed again after it."""
+    watch_s: int = Field(default=60, ge=1)
+    """How long one watch lasts; everything is listed again after it. A connection that died without
+    a word is noticed then."""
     retry_s: float = Field(default=2, gt=0)
     """Time until a failed list or watch is tried again."""
     timeout_s: float = Field(default=10, gt=0)

@@ -3,16 +3,15 @@
 import logging
 from collections.abc import Iterable
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final, get_args
 
-from kubernetes import client, config
+from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from registry.names import PoolName
+from serving.kubernetes_api import connect
 from serving.pod_reports.config import POOL_LABEL, PodReportsConfig
 from serving.pod_reports.seen import UNKNOWN_NODE, NodeFacts, SeenPod, node_facts
-from serving.settings import SettingsError
 
 _log: Final = logging.getLogger(__name__)
 _GPU: Final = "nvidia.com/gpu"
@@ -29,7 +28,7 @@ class Cluster:
         Raises:
             SettingsError: This is no pod of a cluster, or there is no such kubeconfig.
         """
-        self._api = client.CoreV1Api(_connection(settings.kubeconfig))
+        self._api = client.CoreV1Api(connect(settings.kubeconfig))
         self._namespace, self._selector = settings.namespace, settings.selector
         self._timeout_s = settings.timeout_s
 
@@ -56,19 +55,6 @@ class Cluster:
                 raise
             return UNKNOWN_NODE
         return node_facts(node.metadata.labels or {})
-
-
-def _connection(kubeconfig: Path | None) -> Any:
-    try:
-        if kubeconfig is not None:
-            return config.new_client_from_config(config_file=str(kubeconfig))
-        config.load_incluster_config()
-    except config.ConfigException as error:
-        place = "kubeconfig" if kubeconfig is None else f"kubeconfig {kubeconfig}"
-        raise SettingsError(
-            f"{place}: {error}: name the file of a cluster, or run in a pod without one"
-        ) from error
-    return client.ApiClient()
 
 
 def _seen(pod: Any, node: NodeFacts) -> SeenPod | None:

@@ -5,6 +5,8 @@ for no token, takes one of the selectors `key` and `key=value`, never pages, com
 defaults, and its pods do what the test says.
 """
 
+import json
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -12,6 +14,19 @@ from aiohttp import web
 from serving.pod_reports.config import POOL_LABEL
 
 Json = dict[str, Any]
+
+
+def write_kubeconfig(path: Path, url: str) -> None:
+    """A kubeconfig that names the stand-in, without a user's credentials."""
+    values = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": url}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "users": [{"name": "u", "user": {}}],
+    }
+    path.write_text(json.dumps(values))
 
 
 def pod(name: str, *, uid: str, scheduled: str, node: str | None = "node-1", **of: Any) -> Json:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from stand_in_kubernetes import StandInKubernetes, pod
+from stand_in_kubernetes import StandInKubernetes, pod, write_kubeconfig
 
 from serving.billing.pods import read_report
 from serving.billing.usage import Attention, PodInterval
@@ -29,16 +29,7 @@ async def kubernetes(tmp_path: Path) -> AsyncIterator[StandInKubernetes]:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     host, port = runner.addresses[0][:2]
-    cluster = {"name": "c", "cluster": {"server": f"http://{host}:{port}"}}
-    values = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "c",
-        "clusters": [cluster],
-        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-        "users": [{"name": "u", "user": {}}],
-    }
-    (tmp_path / "kubeconfig").write_text(json.dumps(values))
+    write_kubeconfig(tmp_path / "kubeconfig", f"http://{host}:{port}")
     yield stand_in
     await runner.cleanup()
 
