@@ -1,0 +1,60 @@
+"""The programs that these tests run, and what happens where they are missing."""
+
+import os
+import shutil
+import sys
+
+import pytest
+
+from stacks.paths import ROOT
+from tools.setup import node_packages
+from tools.setup.cluster import DEFINITIONS, PROGRAMS
+
+FOLDER = ROOT / PROGRAMS
+CUSTOM_RESOURCE_DEFINITIONS = ROOT / DEFINITIONS
+"""One file for each operator."""
+
+API_SERVER = ("etcd", "kube-apiserver")
+NODE = ("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "coredns")
+PROVIDER = "pulumi-resource-kubernetes"
+
+
+def program(name: str) -> str:
+    """Path of a program that set-up compiled."""
+    return str(FOLDER / name)
+
+
+def system_program(name: str) -> str:
+    """Path of a program of the operating system.
+
+    Raises:
+        FileNotFoundError: It is not installed.
+    """
+    found = shutil.which(name, path=node_packages.search_path())
+    if found is None:
+        raise FileNotFoundError(f"{name}: {node_packages.advice()}")
+    return found
+
+
+def require(*names: str) -> None:
+    """Skip the test unless set-up has compiled these programs; fail it in CI."""
+    missing = [name for name in names if not (FOLDER / name).exists()]
+    if missing:
+        _lacking(f"{', '.join(missing)}: not set up, run `make test-cluster`")
+
+
+def require_node() -> None:
+    """Skip the test unless this machine can run a node; fail it in CI for want of a program."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("a node needs Linux")
+    if os.geteuid() != 0:
+        pytest.skip("a node needs root: it makes namespaces, mounts and cgroups")
+    require(*API_SERVER, *NODE)
+    if node_packages.missing():
+        _lacking(node_packages.advice())
+
+
+def _lacking(what: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(what)
+    pytest.skip(what)

@@ -1,0 +1,48 @@
+"""Applies objects strictly, in an order that a server can take, and says which it refuses."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tests.cluster.client import ApiError, Client, Object, has_condition, name_of
+
+_DEFINITION = "CustomResourceDefinition"
+_ESTABLISHED_S = 30
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An object that the API server did not take."""
+
+    object: str
+    """Kind, namespace and name."""
+    reason: str
+    """The server's words."""
+
+
+def apply_strict(client: Client, objects: Iterable[Object]) -> list[Refusal]:
+    """Apply objects, each first as a dry run; return every refusal.
+
+    What a dry run refuses is not applied. Nothing else is held back, so one call tells all.
+    """
+    # A server knows a kind, and has a namespace, before it takes what is of it or in it.
+    first: list[Object] = []
+    rest: list[Object] = []
+    for thing in objects:
+        (first if thing["kind"] in {"Namespace", _DEFINITION} else rest).append(thing)
+    refusals = _apply_all(client, first)
+    refused = {each.object for each in refusals}
+    for thing in first:
+        if thing["kind"] == _DEFINITION and name_of(thing) not in refused:
+            client.wait(thing, lambda found: has_condition(found, "Established"), _ESTABLISHED_S)
+    return refusals + _apply_all(client, rest)
+
+
+def _apply_all(client: Client, objects: Iterable[Object]) -> list[Refusal]:
+    refusals = []
+    for thing in objects:
+        try:
+            client.apply(thing, dry_run=True)
+            client.apply(thing)
+        except ApiError as error:
+            refusals.append(Refusal(name_of(thing), str(error)))
+    return refusals
