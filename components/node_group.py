@@ -110,10 +110,16 @@ class NodeGroup(pulumi.ComponentResource):
                 else None,
             ),
         )
-        self.autoscaling_group = self.node_group.resources.apply(
-            lambda resources: resources[0].autoscaling_groups[0].name
-        )
+        self.autoscaling_group = self.node_group.resources.apply(_autoscaling_group)
         self.register_outputs({"node_group": self.node_group.node_group_name})
+
+
+def _autoscaling_group(resources: Sequence[aws.eks.outputs.NodeGroupResource]) -> str:
+    """The one that EKS made for the node group."""
+    names = [group.name for each in resources for group in each.autoscaling_groups or ()]
+    if len(names) != 1 or names[0] is None:
+        raise ValueError(f"EKS names {names} as Auto Scaling groups of a node group: one was due")
+    return names[0]
 
 
 def _group(args: NodeGroupArgs, template: aws.ec2.LaunchTemplate) -> aws.eks.NodeGroupArgs:

@@ -18,6 +18,15 @@ KubernetesVersion = Literal["1.34", "1.35", "1.36"]
 LogType = Literal["api", "audit", "authenticator", "controllerManager", "scheduler"]
 _ALL_LOGS: tuple[LogType, ...] = ("api", "audit", "authenticator", "controllerManager", "scheduler")
 Account = Annotated[str, StringConstraints(pattern=r"^\d{12}$")]
+AddonName = Literal[
+    "vpc-cni",
+    "kube-proxy",
+    "eks-pod-identity-agent",
+    "coredns",
+    "aws-ebs-csi-driver",
+    "metrics-server",
+]
+AddonVersion = Annotated[str, StringConstraints(pattern=r"^v\d+\.\d+\.\d+-eksbuild\.\d+$")]
 RoleArn = Annotated[
     str, StringConstraints(pattern=r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+$")
 ]
@@ -40,10 +49,14 @@ class EksCluster(Config):
         (), description="networks that reach a public endpoint"
     )
     admins: tuple[RoleArn, ...] = Field(
-        min_length=1, description="IAM roles of people and CI that administer the cluster"
+        min_length=1,
+        description="IAM roles that administer it, beside the one that makes it",
     )
     log_types: tuple[LogType, ...] = Field(
         _ALL_LOGS, description="logs of the control plane that go to CloudWatch"
+    )
+    addon_versions: dict[AddonName, AddonVersion] = Field(
+        {}, description="EKS add-ons; of others AWS takes its default when they are made"
     )
     network: Network
     nodes: NodeGroups
