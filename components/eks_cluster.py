@@ -45,6 +45,11 @@ class EksCluster(pulumi.ComponentResource):
     security_group: pulumi.Output[str]
     """Of the control plane and the nodes."""
     kubernetes: kubernetes.Provider
+    kubeconfig: pulumi.Output[str]
+    """JSON; whoever uses it needs an identity of their own in AWS."""
+    endpoint: pulumi.Output[str]
+    certificate_authority: pulumi.Output[str]
+    """Base64 of the PEM."""
     control_plane: pulumi.Resource
 
     def __init__(
@@ -86,9 +91,14 @@ class EksCluster(pulumi.ComponentResource):
                 tags={**args.tags, "Name": f"{args.prefix}-api"},
                 opts=child,
             )
+        self.kubeconfig = cluster.kubeconfig_json
+        self.endpoint = cluster.eks_cluster.apply(lambda each: each.endpoint)
+        self.certificate_authority = cluster.eks_cluster.apply(
+            lambda each: each.certificate_authority.data
+        )
         self.kubernetes = kubernetes.Provider(
             name,
-            kubeconfig=cluster.kubeconfig_json,
+            kubeconfig=self.kubeconfig,
             enable_server_side_apply=True,
             # A cluster that is gone took its objects along.
             delete_unreachable=True,

@@ -133,13 +133,10 @@ class ClusterEnvironment(Config):
                     f"pools.{pool}: replicas.max above min, or scale_to_zero, needs KEDA, and "
                     "operators.keda is off: set it to install or present"
                 )
-        if (self.operators.kgateway == "off") == (self.edge.gateway_class == "kgateway"):
-            raise ValueError(
-                f"edge.gateway_class is {self.edge.gateway_class!r} and operators.kgateway is "
-                f"{self.operators.kgateway}: with kgateway off, name the class of the other gateway"
-            )
-        if self.operators.gateway_api == "off":
-            raise ValueError("operators.gateway_api is off: the edge is made of its kinds")
+        try:
+            self.edge.check_operators(self.operators.there())
+        except ValueError as error:
+            raise ValueError(f"edge.{error}") from error
         return self
 
     @model_validator(mode="after")

@@ -21,3 +21,17 @@ class Images(Config):
     mlflow: ImageRef = Field(description="MLflow with the drivers of Postgres and S3")
     vllm: ImageRef = Field(description="vLLM 0.33.0 or later")
     envoy: ImageRef = Field(description="Envoy, the allowlist in front of each vLLM")
+
+
+def refuse_unbuilt(images: Images) -> None:
+    """Check that every image has a digest of its own: the shipped files have zeros.
+
+    Raises:
+        ValueError: One has not.
+    """
+    unbuilt = [name for name, image in images if set(image.rpartition(":")[2]) == {"0"}]
+    if unbuilt:
+        raise ValueError(
+            f"pipeline:environment.images.{unbuilt[0]}: its digest is zeros: build and push the "
+            "images (docs/images.md), then write their digests into the stack file"
+        )

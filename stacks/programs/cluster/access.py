@@ -2,21 +2,34 @@
 
 import json
 
+import pulumi
 import pulumi_kubernetes as kubernetes
 
 from stacks.contract import ContextAccess, EksAccess
 
 
-def provider(name: str, access: ContextAccess | EksAccess) -> kubernetes.Provider:
+def provider(
+    name: str,
+    access: ContextAccess | EksAccess,
+    opts: pulumi.ResourceOptions | None = None,
+) -> kubernetes.Provider:
     """The provider of everything on a cluster.
 
     Args:
         name: Name of the provider in the stack.
         access: How the cluster is reached.
+        opts: Options of the provider.
     """
     if isinstance(access, ContextAccess):
-        return kubernetes.Provider(name, context=access.context)
-    return kubernetes.Provider(name, kubeconfig=json.dumps(kubeconfig(access)))
+        return kubernetes.Provider(
+            name, context=access.context, enable_server_side_apply=True, opts=opts
+        )
+    return kubernetes.Provider(
+        name,
+        kubeconfig=json.dumps(kubeconfig(access)),
+        enable_server_side_apply=True,
+        opts=opts,
+    )
 
 
 def kubeconfig(access: EksAccess) -> dict[str, object]:

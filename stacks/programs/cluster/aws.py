@@ -38,6 +38,9 @@ class Eks:
 
     aws: context.Aws
     kubernetes: kubernetes.Provider
+    kubeconfig: pulumi.Output[str]
+    endpoint: pulumi.Output[str]
+    certificate_authority: pulumi.Output[str]
     autoscaled: tuple[AutoscaledGroup, ...]
     """All groups but those of fixed size and of Capacity Blocks."""
     has_efa: bool
@@ -96,6 +99,9 @@ def declare_aws(cluster: config.EksCluster, naming: Naming) -> Eks:
             ready=(eks.control_plane, system.node_group, *after.addons, after.storage_class),
         ),
         kubernetes=eks.kubernetes,
+        kubeconfig=eks.kubeconfig,
+        endpoint=eks.endpoint,
+        certificate_authority=eks.certificate_authority,
         autoscaled=tuple(
             AutoscaledGroup(
                 name=declared.autoscaling_group, minimum=group.minimum, maximum=group.maximum
