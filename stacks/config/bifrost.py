@@ -103,6 +103,20 @@ class AsAsked(Config):
         description="pool whose base model answers when the other pool fails (5xx, or no first "
         "token in time); the ledger books the pool that was asked",
     )
+    first_token_ms: int | None = Field(
+        None,
+        ge=100,
+        description="a stream without a token for this long has failed (Bifrost v2.3.0 or later)",
+    )
+
+    @model_validator(mode="after")
+    def _late_streams_go_somewhere(self) -> Self:
+        if self.first_token_ms is not None and self.fall_back_to is None:
+            raise ValueError(
+                "first_token_ms ends a slow stream, and fall_back_to does not say who answers "
+                "instead: set it, or remove first_token_ms"
+            )
+        return self
 
 
 class BifrostConfig(Config):
@@ -129,9 +143,8 @@ class BifrostConfig(Config):
     )
     request_timeout_s: int = Field(600, ge=1, le=3600, description="one answer, to its end")
     stream_idle_s: int = Field(300, ge=1, le=3600, description="between two tokens")
-    first_token_ms: int | None = Field(
-        None, ge=100, description="time for the first token; longer is a failure"
-    )
+    cpu: str = Field("1", pattern=r"^[1-9][0-9]*m?$", description="CPU request of a pod")
+    memory_mib: int = Field(1024, ge=256, description="memory request and limit of a pod, MiB")
 
     @model_validator(mode="after")
     def _store_fits(self) -> Self:

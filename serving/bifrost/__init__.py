@@ -1,0 +1,1 @@
+"""The configuration file of a Bifrost gateway, as typed models; nothing here runs in it."""
