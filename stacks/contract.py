@@ -61,16 +61,13 @@ class AwsPlace(Config):
 
     account: str
     region: str
+    prefix: str
+    """Names of everything in the account begin with it."""
     cluster: str
-    registry_bucket: str
-    datasets_bucket: str
-    models_bucket: str
     storage_key: str
     """ARN of the KMS key that objects are encrypted with."""
     signing_key: str
     """ARN of the KMS key that verdicts are signed with."""
-    prefix: str
-    """Names of everything in the account begin with it."""
     tags: dict[str, str]
 
 
@@ -80,9 +77,20 @@ class ObjectStorePlace(Config):
     environment: dict[str, str]
     secret: str | None
     """Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; None where a role gives them."""
-    networks: tuple[str, ...]
-    """In CIDR form, for NetworkPolicies."""
-    port: int
+    networks: dict[str, int]
+    """Networks in CIDR form and the port there, for NetworkPolicies."""
+
+
+class TrainingNodes(Config):
+    """Nodes of training jobs."""
+
+    labels: dict[str, str]
+    gpus: int
+    """Of one node; 0 trains on the CPU."""
+    vcpu: int
+    ram_gib: int
+    price: Literal["spot", "on-demand"]
+    """How they are bought: what the GPU time of a run is priced by."""
 
 
 class KubernetesPlace(Config):
@@ -94,12 +102,13 @@ class KubernetesPlace(Config):
     infra_image: ImageRef
     train_image: ImageRef
     object_store: ObjectStorePlace
-    kgateway: bool
-    """Whether policies of kgateway may be declared for a domain's route."""
-    training_node_group: dict[str, str]
-    """Node labels of the training group; empty where nodes are not told apart."""
-    training_gpus: int
-    """GPUs of one training node; 0 trains on the CPU."""
+    requests_per_second: int | None
+    """Rate limit of a domain at the edge; None where the edge cannot limit."""
+    burst: int | None
+    training: TrainingNodes | None
+    """None: no domain can be trained here."""
+    mlflow_secret: str
+    """Secret in the training namespace with MLflow's username and password."""
     evaluation_public_key: str
     """PEM, which verdicts are verified with."""
     aws: AwsPlace | None
@@ -118,7 +127,8 @@ class EnvironmentContract(Config):
     mlflow_url: str
     edge_url: str
     namespace: str
-    gateway: str
+    gateway: str | None
+    """None where there is no Gateway: domains declare no routes."""
     router_service: str
     router_port: int
     pools: dict[PoolName, PoolContract]

@@ -129,6 +129,11 @@ class EksCluster(Config):
         """
         return f"{ipv4_network(self.network.service_cidr)[1]}/32"
 
+    @property
+    def training_price(self) -> Literal["spot", "on-demand"] | None:
+        """How nodes of training jobs are bought; None without any."""
+        return None if self.nodes.training is None else self.nodes.training.price
+
     def pool_nodes(self, pool: NodePool) -> PoolNodes:
         """Where the pods of a pool run.
 

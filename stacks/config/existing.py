@@ -76,6 +76,11 @@ class ExistingCluster(Config):
     object_storage: ObjectStorage
     nodes: dict[NodePool, ExistingNodes] = Field(description="nodes of each pool")
 
+    @property
+    def training_price(self) -> Literal["on-demand"] | None:
+        """How nodes of training jobs are bought; None without any."""
+        return "on-demand" if "training" in self.nodes else None
+
     def pool_nodes(self, pool: NodePool) -> PoolNodes:
         """Where the pods of a pool run.
 

@@ -1,6 +1,6 @@
 """What environments say of themselves, for tests that need no environment."""
 
-from stacks.contract import ContextAccess, KubernetesPlace, ObjectStorePlace
+from stacks.contract import ContextAccess, KubernetesPlace, ObjectStorePlace, TrainingNodes
 
 DIGEST = "sha256:" + "0" * 64
 
@@ -15,12 +15,12 @@ def cluster_place() -> KubernetesPlace:
         object_store=ObjectStorePlace(
             environment={"AWS_ENDPOINT_URL_S3": "http://10.0.0.9:9000"},
             secret="object-store",
-            networks=("10.0.0.0/16",),
-            port=9000,
+            networks={"10.0.0.0/16": 9000},
         ),
-        kgateway=False,
-        training_node_group={},
-        training_gpus=0,
+        requests_per_second=None,
+        burst=None,
+        training=TrainingNodes(labels={}, gpus=0, vcpu=4, ram_gib=16, price="on-demand"),
+        mlflow_secret="mlflow",
         evaluation_public_key="-----BEGIN PUBLIC KEY-----\n",
         aws=None,
     )
