@@ -1,12 +1,13 @@
 """A process beside the request path: exporter of metrics, sampler of counters, reporter of pods."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pulumi
 import pulumi_kubernetes as kubernetes
 from pulumi_kubernetes import apps, core, meta, networking
 
+from components.object_store import ObjectStoreAccess
 from components.pods import (
     CONFIG_DIRECTORY,
     METRICS_PORT,
@@ -48,6 +49,8 @@ class BackgroundServiceArgs:
     """JSON of the module's configuration."""
     resources: Resources
     egress: Sequence[Peer]
+    object_store: ObjectStoreAccess = field(default_factory=ObjectStoreAccess)
+    """Its peers are reached as well."""
     scraping: Scraping | None = None
     """None for a process without metrics."""
     asks_kubernetes: bool = False
@@ -84,7 +87,9 @@ class BackgroundService(pulumi.ComponentResource):
         policy = networking.v1.NetworkPolicy(
             name,
             metadata=metadata(args.service, args.namespace),
-            spec=network_policy(args.service, egress=args.egress, ingress=ingress),
+            spec=network_policy(
+                args.service, egress=[*args.egress, *args.object_store.peers], ingress=ingress
+            ),
             opts=child,
         )
         self.deployment = apps.v1.Deployment(
@@ -121,6 +126,8 @@ def _spec(
         command=("python", "-m", args.module, "--config", f"{CONFIG_DIRECTORY}/config.json"),
         resources=args.resources,
         config_map=config_map,
+        environment=args.object_store.environment,
+        secrets=args.object_store.secrets,
         metrics_port=None if args.scraping is None else args.scraping.prometheus.port,
     )
     return apps.v1.DeploymentSpecArgs(

@@ -7,6 +7,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 from pulumi_kubernetes import core, meta
 
+from components.object_store import ObjectStoreAccess
 from components.pods import (
     CONFIG_DIRECTORY,
     SCRATCH,
@@ -25,6 +26,10 @@ _HOUR = 3600
 _START_LIMIT_S = 12 * _HOUR
 """Late is better than not at all, as long as it is before the next day's run."""
 
+# The image cannot be written to: copies of the warehouse's files, DuckDB's temporary ones, and what
+# Matplotlib finds out about fonts go to the scratch volume.
+_CACHES = {"XDG_CACHE_HOME": SCRATCH, "MPLCONFIGDIR": f"{SCRATCH}/matplotlib"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class BillingJobsArgs:
@@ -40,12 +45,12 @@ class BillingJobsArgs:
     """YAML of the price table."""
     reconciliation: str
     """JSON of `serving.reconciliation.config.ReconciliationConfig`."""
-    warehouse: Sequence[Peer]
+    object_store: ObjectStoreAccess
     """Where the warehouse and the registry are, and who gives the credentials for it."""
     traces: Sequence[Peer] = ()
     """Where the reconciliation asks for traces."""
     trace_credentials: Mapping[str, SecretKey] | None = None
-    """LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY; None where traces need none."""
+    """Variables of whoever asks for traces; None where they need none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,9 +139,11 @@ class BillingJobs(pulumi.ComponentResource):
             command=("python", "-m", *kind.command),
             resources=kind.resources,
             config_map=config.metadata.name,
-            # Copies of the warehouse's files and DuckDB's temporary ones go to the scratch volume.
-            environment={"XDG_CACHE_HOME": SCRATCH},
-            secrets=(args.trace_credentials or {}) if kind.reads_traces else {},
+            environment={**args.object_store.environment, **_CACHES},
+            secrets={
+                **args.object_store.secrets,
+                **((args.trace_credentials or {}) if kind.reads_traces else {}),
+            },
         )
         job = ScheduledJobArgs(
             provider=args.provider,
@@ -145,7 +152,7 @@ class BillingJobs(pulumi.ComponentResource):
             schedule=kind.schedule,
             run_limit_s=kind.run_limit_s,
             start_limit_s=_START_LIMIT_S,
-            egress=[*args.warehouse, *(args.traces if kind.reads_traces else ())],
+            egress=[*args.object_store.peers, *(args.traces if kind.reads_traces else ())],
             final_exit_codes=kind.final_exit_codes,
         )
         return ScheduledJob(name, job, pulumi.ResourceOptions(parent=self))

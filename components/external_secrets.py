@@ -39,8 +39,6 @@ class ExternalSecretsArgs:
     region: str
     refresh_minutes: int
     secrets: Sequence[RemoteSecret]
-    after: Sequence[pulumi.Resource] = ()
-    """What must stand first: the namespaces, and the operator."""
 
 
 class ExternalSecrets(pulumi.ComponentResource):
@@ -61,7 +59,7 @@ class ExternalSecrets(pulumi.ComponentResource):
         Args:
             name: Name of the component.
             args: The secrets.
-            opts: Options of the component.
+            opts: Options of the component; namespaces and operator belong into `depends_on`.
         """
         super().__init__("pipeline:kubernetes:ExternalSecrets", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self, provider=args.provider)
@@ -74,9 +72,7 @@ class ExternalSecrets(pulumi.ComponentResource):
                 "provider": {"aws": {"service": "SecretsManager", "region": args.region}},
                 "conditions": [{"namespaces": sorted({each.namespace for each in args.secrets})}],
             },
-            opts=pulumi.ResourceOptions.merge(
-                child, pulumi.ResourceOptions(depends_on=list(args.after))
-            ),
+            opts=child,
         )
         after = pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=[store]))
         self.ready = {

@@ -40,8 +40,6 @@ class LangfuseArgs:
     """Databases outside of the namespace; object storage is added."""
     operator: PodPeer | None
     """The ClickHouse operator, which asks the pods that it made; None without one."""
-    after: Sequence[pulumi.Resource] = ()
-    """What must stand before the first pod: secrets, the role of its account, the operator."""
 
     def __post_init__(self) -> None:
         for image in (self.settings.web_image, self.settings.worker_image):
@@ -65,7 +63,8 @@ class Langfuse(pulumi.ComponentResource):
         Args:
             name: Name of the component.
             args: Langfuse.
-            opts: Options of the component.
+            opts: Options of the component; what must stand before the first pod (secrets, the role
+                of its account, the operator) belongs into `depends_on`.
         """
         super().__init__("pipeline:services:Langfuse", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self, provider=args.provider)
@@ -80,9 +79,7 @@ class Langfuse(pulumi.ComponentResource):
             values=values(args.settings),
             timeout=_TIMEOUT_S,
             cleanup_on_fail=True,
-            opts=pulumi.ResourceOptions.merge(
-                child, pulumi.ResourceOptions(depends_on=[*args.after, *policies])
-            ),
+            opts=pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=policies)),
         )
         _keep_upgradable(name, args, self.release, child)
         self.register_outputs({"release": self.release.name})

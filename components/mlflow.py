@@ -79,8 +79,6 @@ class MlflowArgs:
     """The database; object storage is added."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Settings that switch reports to its makers off."""
-    after: Sequence[pulumi.Resource] = ()
-    """What must stand before the first pod: its secrets, and the role of its account."""
 
     def __post_init__(self) -> None:
         image_by_digest(self.image, NAME)
@@ -107,7 +105,8 @@ class Mlflow(pulumi.ComponentResource):
         Args:
             name: Name of the component.
             args: The server.
-            opts: Options of the component.
+            opts: Options of the component; what must stand before the first pod (its secrets, the
+                role of its account) belongs into `depends_on`.
         """
         super().__init__("pipeline:services:Mlflow", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self, provider=args.provider)
@@ -125,7 +124,7 @@ class Mlflow(pulumi.ComponentResource):
             data={"auth.ini": _auth_config(args.backend)},
             opts=child,
         )
-        before = [*args.after, _policy(name, args, child)]
+        before: list[pulumi.Resource] = [_policy(name, args, child)]
         if isinstance(args.backend, VolumeBackend):
             before.append(_volume(name, args, args.backend, child))
         core.v1.Service(

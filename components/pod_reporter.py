@@ -1,13 +1,14 @@
 """The reporter of model pods (`serving.pod_reports`), and what it may ask of the cluster."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pulumi
 import pulumi_kubernetes as kubernetes
 from pulumi_kubernetes import core, meta, rbac
 
 from components.background_service import BackgroundService, BackgroundServiceArgs
+from components.object_store import ObjectStoreAccess
 from components.pods import Peer, Resources, labels_of, metadata
 from serving.pod_reports.config import PodReportsConfig
 
@@ -26,7 +27,9 @@ class PodReporterArgs:
     """Image of the serving environment, by digest."""
     config: PodReportsConfig
     egress: Sequence[Peer]
-    """The API server, the warehouse, and who gives the credentials for it."""
+    """The API server."""
+    object_store: ObjectStoreAccess = field(default_factory=ObjectStoreAccess)
+    """Where the warehouse is."""
 
 
 class PodReporter(pulumi.ComponentResource):
@@ -56,6 +59,7 @@ class PodReporter(pulumi.ComponentResource):
                 config=args.config.model_dump_json(),
                 resources=Resources(cpu="50m", memory="256Mi", scratch="64Mi"),
                 egress=args.egress,
+                object_store=args.object_store,
                 asks_kubernetes=True,
             ),
             pulumi.ResourceOptions(parent=self),

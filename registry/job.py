@@ -41,7 +41,9 @@ def _attempt(config: Any, work: Callable[[Any, ObjectStore, RunReporter], None])
     if read_result(store, config.domain, config.run_id) is not None:
         sys.stderr.write(f"{config.run_id}: a result exists, nothing to do\n")
         return 0
-    reporter = RunReporter(store, config.domain, config.run_id)
+    # Jobs that are billed say for whom.
+    customer = getattr(config, "customer", None)
+    reporter = RunReporter(store, config.domain, config.run_id, customer=customer)
     try:
         work(config, store, reporter)
     except Exception as error:

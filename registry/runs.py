@@ -48,6 +48,8 @@ class RunResult(Document):
     run_id: str
     verdict: Literal["ok", "refused"]
     """`refused`: the job ran and its inputs are not acceptable (reason in `result["reason"]`)."""
+    customer: str | None = None
+    """Who is billed for the run; None for jobs that nobody is."""
     result: dict[str, Any]
     created_at: datetime
 
@@ -55,8 +57,11 @@ class RunResult(Document):
 class RunReporter:
     """A job's line to the registry. Create it when work begins: that counts the start."""
 
-    def __init__(self, store: ObjectStore, domain: str, run_id: str) -> None:
+    def __init__(
+        self, store: ObjectStore, domain: str, run_id: str, *, customer: str | None = None
+    ) -> None:
         self._store = store
+        self._customer = customer
         self._domain = domain
         previous = read_status(store, domain, run_id)
         now = datetime.now(UTC)
@@ -108,7 +113,11 @@ class RunReporter:
 
     def _finish(self, verdict: Literal["ok", "refused"], result: dict[str, Any]) -> RunResult:
         document = RunResult(
-            run_id=self._status.run_id, verdict=verdict, result=result, created_at=datetime.now(UTC)
+            run_id=self._status.run_id,
+            verdict=verdict,
+            customer=self._customer,
+            result=result,
+            created_at=datetime.now(UTC),
         )
         key = layout.run_result(self._domain, document.run_id)
         try:

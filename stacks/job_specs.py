@@ -115,6 +115,7 @@ class JobSpecs:
         return TrainConfig(
             registry_uri=self.contract.registry_uri,
             domain=self.domain.name,
+            customer=self.domain.customer,
             run_id=step.run_id,
             **training.model_dump(),
             train_path=self._path(self.domain.dataset.uri),
@@ -145,6 +146,7 @@ class JobSpecs:
         return EvaluateConfig(
             registry_uri=self.contract.registry_uri,
             domain=domain.name,
+            customer=domain.customer,
             version=domain.version,
             run_id=step.run_id,
             openai_url=contract.openai_url,

@@ -19,6 +19,8 @@ class EvaluateConfig(Document):
 
     registry_uri: str
     domain: DomainName
+    customer: str
+    """Who is billed for the GPU time."""
     version: VersionField
     run_id: str
     openai_url: str

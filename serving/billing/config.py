@@ -16,9 +16,9 @@ class BillingConfig(Document):
     environment: str
     warehouse_uri: str = Field(pattern=_STORE_URI)
     registry_uri: str = Field(pattern=_STORE_URI)
-    """Where jobs leave their results."""
-    domains: dict[str, str]
-    """The customer of each domain, who is billed for its jobs."""
+    """Where jobs leave their results, with the customer who is billed for each."""
+    customers: dict[str, str] = Field(default={})
+    """The customer of a domain, for results from before they named one."""
     prices: Path
     """YAML file of the price table."""
     weights: GpuWeights = UNCALIBRATED

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime as dt
+import re
 from collections.abc import Iterator, Mapping
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, Final, Literal
@@ -18,6 +19,10 @@ from serving.billing.months import month_of
 from serving.billing.usage import PriceClass, RunRow
 from serving.warehouse.layout import RUNS, run_key
 
+_RUNS: Final = "runs/"
+_RESULT: Final = re.compile(
+    rf"{_RUNS}(?P<domain>[^/]+)/(?P<run>(?P<job>[^/-]+)-[^/]+)/result\.json"
+)
 _KINDS: Final[dict[str, Literal["training", "evaluation"]]] = {
     "train": "training",
     "evaluate": "evaluation",
@@ -56,22 +61,21 @@ def read_runs(store: ObjectStore) -> tuple[RunRow, ...]:
 def collect_runs(
     registry: ObjectStore, warehouse: ObjectStore, customers: Mapping[str, str]
 ) -> None:
-    """Write down finished jobs that the warehouse does not know yet.
+    """Write down finished jobs that the warehouse does not know yet, of every domain.
 
     What is known stays, also when its domain has another customer since.
 
     Args:
         registry: Holds the jobs' results.
         warehouse: Where their GPU time goes.
-        customers: The customer of each domain.
+        customers: The customer of a domain, for results that do not name one.
 
     Raises:
-        BillingError: As `runs_of_domain`.
+        BillingError: As `billed_runs`.
     """
-    for domain, customer in customers.items():
-        for run in runs_of_domain(registry, domain, customer):
-            with contextlib.suppress(PreconditionFailedError):
-                write_run(warehouse, run)
+    for run in billed_runs(registry, customers):
+        with contextlib.suppress(PreconditionFailedError):
+            write_run(warehouse, run)
 
 
 def write_run(warehouse: ObjectStore, run: RunRow) -> None:
@@ -79,31 +83,40 @@ def write_run(warehouse: ObjectStore, run: RunRow) -> None:
     warehouse.put(_key(run), documents.encode(RunRecord(run=run)), if_none_match=True)
 
 
-def runs_of_domain(registry: ObjectStore, domain: str, customer: str) -> Iterator[RunRow]:
-    """Rows of a domain's finished training and evaluation runs that held GPUs.
+def billed_runs(registry: ObjectStore, customers: Mapping[str, str]) -> Iterator[RunRow]:
+    """Rows of finished training and evaluation runs that held GPUs.
 
     Raises:
-        BillingError: A result says that it held GPUs and not which, or for how long.
+        BillingError: A result says that it held GPUs and not which, for how long, or for whom.
     """
-    prefix = f"runs/{domain}/"
-    for key in registry.list(prefix):
-        run_id, _, name = key.removeprefix(prefix).partition("/")
-        kind = _KINDS.get(run_id.partition("-")[0])
-        if name != "result.json" or kind is None:
+    for key in registry.list(_RUNS):
+        found = _RESULT.fullmatch(key)
+        kind = _KINDS.get(found["job"]) if found else None
+        if found is None or kind is None:
             continue
         result, _ = documents.read(registry, key, RunResult)
         use = _gpu_use(result, key)
         if use is not None:
             yield RunRow(
                 day=result.created_at.astimezone(dt.UTC).date(),
-                run_id=run_id,
+                run_id=found["run"],
                 kind=kind,
-                customer=customer,
-                domain=domain,
+                customer=_customer(result, found["domain"], customers, key),
+                domain=found["domain"],
                 gpu_type=use.gpu_type,
                 price_class=use.price_class,
                 gpu_ms=_milliseconds(use),
             )
+
+
+def _customer(result: RunResult, domain: str, customers: Mapping[str, str], key: str) -> str:
+    customer = result.customer or customers.get(domain)
+    if customer is None:
+        raise BillingError(
+            f"{key}: held GPUs and does not say for whom: name the customer of domain {domain!r} "
+            "under `customers` of the billing configuration"
+        )
+    return customer
 
 
 def _gpu_use(result: RunResult, key: str) -> GpuUse | None:

@@ -145,7 +145,7 @@ def _days(config: BillingConfig) -> WarehouseDays:
 def _books_with_runs(config: BillingConfig, now: dt.datetime) -> Books:
     """Write down the GPU time of jobs that ended, and open the books."""
     books = open_books(config, now)
-    collect_runs(open_store(config.registry_uri), books.store, config.domains)
+    collect_runs(open_store(config.registry_uri), books.store, config.customers)
     return books
 
 

@@ -193,7 +193,7 @@ def _config(environment: str) -> BillingConfig:
         environment=environment,
         warehouse_uri=warehouse.as_uri(),
         registry_uri=project.state.registry_uri,
-        domains={each.domain.name: each.domain.customer for each in project.domains(environment)},
+        customers={each.domain.name: each.domain.customer for each in project.domains(environment)},
         prices=project.stacks / "prices.yaml",
         weights=_weights(project),
         cache=home / "billing",

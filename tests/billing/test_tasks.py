@@ -74,7 +74,7 @@ def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Desk:
         "environment": "production",
         "warehouse_uri": f"file://{tmp_path}/warehouse",
         "registry_uri": f"file://{tmp_path}/registry",
-        "domains": {"bank-ledger": "customer-bank-A"},
+        "customers": {"bank-ledger": "customer-bank-A"},
         "prices": str(tmp_path / "prices.yaml"),
         "cache": str(tmp_path / "cache"),
     }

@@ -9,6 +9,7 @@ import pulumi_kubernetes as kubernetes
 import pytest
 
 from components.billing_jobs import BillingJobs, BillingJobsArgs
+from components.object_store import ObjectStoreAccess
 from components.pods import POD_IDENTITY, NetworkPeer, PodPeer, SecretKey
 from observability.alerts import BILLING_JOBS, RECONCILIATION_JOB, alert_rules
 from observability.rules import AlertRule
@@ -38,7 +39,10 @@ def _build(image: str = "registry.example.com/serving@sha256:" + "0a" * 32) -> N
         billing=_FILES["billing.json"],
         prices=_FILES["prices.yaml"],
         reconciliation=_FILES["reconciliation.json"],
-        warehouse=[POD_IDENTITY, NetworkPeer(cidr="10.0.0.0/16", port=443)],
+        object_store=ObjectStoreAccess(
+            environment={"AWS_REGION": "eu-central-1"},
+            peers=(POD_IDENTITY, NetworkPeer(cidr="10.0.0.0/16", port=443)),
+        ),
         traces=[PodPeer(namespace="langfuse", labels={"app": "web"}, port=3000)],
         trace_credentials={
             "LANGFUSE_PUBLIC_KEY": SecretKey(secret="langfuse", key="public"),
@@ -109,7 +113,7 @@ def test_only_the_reconciliation_has_the_keys_of_the_traces_and_reaches_them(
         plain = {each["name"] for each in container["env"] if "value" in each}
         policy = program.one(_POLICY, name)
         ports = {port["port"] for rule in policy.inputs["spec"]["egress"] for port in rule["ports"]}
-        assert plain == {"XDG_CACHE_HOME"}
+        assert plain == {"AWS_REGION", "XDG_CACHE_HOME", "MPLCONFIGDIR"}
         if name == RECONCILIATION_JOB:
             assert referred == {"LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY"}
             assert ports == {53, 80, 443, 3000}

@@ -89,6 +89,8 @@ def test_each_step_of_a_shipped_stack_is_a_job_with_a_valid_configuration(
     content = job.files["config.json"]
     parsed = documents.decode(content.encode(), MODELS[kind], "config.json")
     assert parsed.model_dump()["run_id"] == step.run_id
+    if isinstance(parsed, TrainConfig | EvaluateConfig):
+        assert parsed.customer == config.customer
     if isinstance(parsed, EvaluateConfig):
         assert parsed.live_name == f"{config.name}-v0.9"
         assert parsed.heldout_digest == config.dataset.heldout_digest

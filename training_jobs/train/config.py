@@ -14,6 +14,8 @@ class TrainConfig(Document):
 
     registry_uri: str
     domain: DomainName
+    customer: str
+    """Who is billed for the GPU time."""
     run_id: str
     engine: Literal["peft"]
     method: Literal["lora"]

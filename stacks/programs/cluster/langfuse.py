@@ -135,8 +135,8 @@ def declare_langfuse(
             operator=PodPeer(namespace=clickhouse_operator.NAMESPACE, labels={}, port=0)
             if operated
             else None,
-            after=(*after, *_operator(traces.clickhouse, cluster, charts)),
         ),
+        pulumi.ResourceOptions(depends_on=[*after, *_operator(traces.clickhouse, cluster, charts)]),
     )
 
 

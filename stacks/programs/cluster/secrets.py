@@ -72,8 +72,8 @@ def declare_secrets(
             region=account.region,
             refresh_minutes=config.refresh_minutes,
             secrets=[*(_remote(config, need) for need in needs), *made],
-            after=after,
         ),
+        pulumi.ResourceOptions(depends_on=list(after)),
     )
     return declared.ready
 

@@ -207,6 +207,6 @@ def _declare_mlflow(
             ],
             egress=() if isinstance(database, SqliteVolume) else postgres_peers(database, cluster),
             environment=NO_TELEMETRY,
-            after=after,
         ),
+        pulumi.ResourceOptions(depends_on=list(after)),
     )

@@ -181,6 +181,7 @@ def test_the_verdict_is_signed_over_bundle_and_gate(tmp_path, server):
     config = EvaluateConfig(
         registry_uri=f"file://{tmp_path}",
         domain="words",
+        customer="customer-words",
         version="v1.0",
         run_id="run-1",
         openai_url=server,

@@ -32,6 +32,7 @@ def _config(root, base, run_id="run-1", **changes):
     config = {
         "registry_uri": f"file://{root / 'registry'}",
         "domain": "words",
+        "customer": "customer-words",
         "run_id": run_id,
         "engine": "peft",
         "method": "lora",
