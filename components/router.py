@@ -33,7 +33,8 @@ from components.router_pod import (
 
 SERVICE: Final = "router"
 """Name of the router's Service, and of everything that belongs to it."""
-_PEERS: Final = f"{SERVICE}-pods"
+PEERS: Final = f"{SERVICE}-pods"
+"""Name of the headless Service that lists its pods."""
 _RBAC: Final = "rbac.authorization.k8s.io"
 _START_S: Final = 300
 """What a pod may take until it is ready; its volume may have to be made first."""
@@ -208,7 +209,7 @@ def _services(
     peers = core.v1.Service(
         f"{name}-pods",
         metadata=meta.v1.ObjectMetaArgs(
-            name=_PEERS, namespace=namespace, labels=labels_of(SERVICE)
+            name=PEERS, namespace=namespace, labels=labels_of(SERVICE)
         ),
         spec=core.v1.ServiceSpecArgs(cluster_ip="None", selector=selector, ports=[port]),
         opts=opts,

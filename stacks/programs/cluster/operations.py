@@ -101,7 +101,7 @@ def declare_operations(
     Raises:
         ConfigError: The price table or the weights cannot be read.
     """
-    prices = _prices(config)
+    prices = read_price_table(config)
     compared = reconciliation(config, wiring)
     _declare_billing(config, cluster, wiring, compared)
     _declare_sampler(cluster, wiring, compared)
@@ -149,7 +149,12 @@ def _url(service: str, port: int) -> str:
     return f"http://{service}.{SERVING}.svc:{port}"
 
 
-def _prices(config: OperationsConfig) -> PriceTable:
+def read_price_table(config: OperationsConfig) -> PriceTable:
+    """What customers pay.
+
+    Raises:
+        ConfigError: The table cannot be read.
+    """
     try:
         return read_prices(ROOT / config.prices)
     except BillingError as error:
