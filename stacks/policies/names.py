@@ -51,6 +51,11 @@ class Account:
         return "aws-us-gov" if self.region.startswith("us-gov-") else "aws"
 
     @property
+    def dns_suffix(self) -> str:
+        """Last part of the names of AWS's services."""
+        return "amazonaws.com.cn" if self.partition == "aws-cn" else "amazonaws.com"
+
+    @property
     def root(self) -> str:
         """ARN that stands for everybody in the account whose own policies allow it."""
         return f"arn:{self.partition}:iam::{self.account}:root"

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from moto import mock_aws
-from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.kms.models import kms_backends
 
 from registry.errors import RegistryError
@@ -142,7 +142,7 @@ def test_a_key_says_what_signs_with_it(key: str, kind: type) -> None:
 
 def _signing_digests(kms: Any) -> Any:
     """A client of moto's KMS that signs a digest as it is, which moto would hash once more."""
-    keys = kms_backends[DEFAULT_ACCOUNT_ID][kms.meta.region_name].keys
+    keys: Any = kms_backends[DEFAULT_ACCOUNT_ID][kms.meta.region_name].keys
 
     class Client:
         def sign(self, **request: Any) -> dict[str, bytes]:

@@ -21,7 +21,15 @@ TRAINING: Final = "pipeline-training"
 LANGFUSE: Final = "langfuse"
 
 Workload = Literal[
-    "router", "adapter-sync", "vllm", "mlflow", "langfuse", "billing", "exporter", "pod-reports"
+    "router",
+    "adapter-sync",
+    "vllm",
+    "mlflow",
+    "langfuse",
+    "billing",
+    "exporter",
+    "pod-reports",
+    "sampler",
 ]
 """Whose pods have a role of their own; jobs of releases have theirs in the domain stacks."""
 

@@ -2,23 +2,39 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Final, get_args
+from urllib.parse import urlsplit
 
 import pulumi
+import pulumi_aws as aws
 
+from components.bucket import Expiry
 from components.object_store import ObjectStoreAccess
+from components.pods import POD_IDENTITY, NetworkPeer, SecretKey
+from components.storage import BucketPlan, ObjectStorage, StorageArgs
+from registry.signing import KMS_SCHEME
+from stacks.config.existing import ObjectStorage as StoreOfOthers
 from stacks.config.storage import BucketStorage, ExistingStorage
-from stacks.policies.names import Account
-from stacks.programs.cluster.context import Cluster, Workload
+from stacks.policies.buckets import access_log_policy, bucket_policy
+from stacks.policies.keys import signing_key_policy, storage_key_policy
+from stacks.policies.names import Account, Purpose
+from stacks.programs.cluster.context import Aws, Cluster, Workload
+from stacks.programs.cluster.identities import Identities
 
-
-@dataclass(frozen=True, kw_only=True)
-class Keys:
-    """ARNs of the keys in KMS."""
-
-    storage: pulumi.Output[str]
-    """That objects are encrypted with."""
-    signing: pulumi.Output[str]
-    """That verdicts are signed with."""
+EVALUATION_KEY_FILE: Final = "evaluation.pem"
+"""Key in the Secret that holds the private key of verdicts, where no KMS does."""
+EVALUATION_KEYS: Final = "/etc/evaluation"
+"""Where evaluation jobs find that Secret."""
+_HTTPS: Final = 443
+_MUTABLE: Final[dict[Purpose, tuple[str, ...]]] = {
+    "registry": ("runs/",),
+    "warehouse": ("shipped/", "writers/", "pods/", "parts/"),
+    "models": ("",),
+    "artifacts": ("",),
+    "traces": ("",),
+}
+"""Prefixes whose superseded versions nobody looks at. Pointers and money keep theirs for ever."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +53,12 @@ class Storage:
     """How pods reach it: environment variables, Secret keys, networks."""
     evaluation_key: pulumi.Input[str]
     """What signs verdicts, as `registry.signing.open_signer` takes it."""
+    evaluation_secret: SecretKey | None
+    """In the namespace of jobs, mounted at EVALUATION_KEYS; None where KMS signs."""
     evaluation_public_key: pulumi.Input[str]
     """PEM that verdicts are verified with."""
-    keys: Keys | None
-    """None on a cluster that exists already."""
-    account: Account | None
-    """Names of buckets and roles; None on a cluster that exists already."""
-    _cluster: Cluster
+    identities: Identities | None
+    """Roles in AWS; None on a cluster that exists already."""
 
     def bind(
         self, workloads: Sequence[Workload], *, namespace: str, service_account: str
@@ -56,7 +71,40 @@ class Storage:
         Returns:
             What the pods must not start before: EKS gives credentials to none that runs already.
         """
-        raise NotImplementedError
+        if self.identities is None:
+            return ()
+        identity = self.identities.of_workloads(
+            workloads, namespace=namespace, service_account=service_account
+        )
+        return identity.ready
+
+
+def access_in_vpc(region: str, vpc_cidr: str) -> ObjectStoreAccess:
+    """How pods on EKS reach S3 and KMS: by interface endpoints inside the VPC."""
+    return ObjectStoreAccess(
+        # boto3 reads the one, the other SDKs read the other.
+        environment={"AWS_REGION": region, "AWS_DEFAULT_REGION": region},
+        peers=(NetworkPeer(cidr=vpc_cidr, port=_HTTPS), POD_IDENTITY),
+    )
+
+
+def access_to(store: StoreOfOthers) -> ObjectStoreAccess:
+    """How pods reach a store that exists already."""
+    endpoint = urlsplit(store.endpoint)
+    port = endpoint.port or (_HTTPS if endpoint.scheme == "https" else 80)
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    return ObjectStoreAccess(
+        environment={
+            "AWS_REGION": store.region,
+            "AWS_DEFAULT_REGION": store.region,
+            "AWS_ENDPOINT_URL_S3": store.endpoint,
+            # Not every store knows the checksums that clients send unasked.
+            "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
+            "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
+        },
+        secrets={name: SecretKey(secret=store.credentials_secret, key=name) for name in names},
+        peers=(NetworkPeer(cidr=store.cidr, port=port),),
+    )
 
 
 def declare_storage(
@@ -70,6 +118,110 @@ def declare_storage(
         prefix: Of every name in the account.
 
     Raises:
-        ValueError: Buckets are wanted where there is no AWS account.
+        ValueError: Buckets are wanted where there is no AWS account, or the other way round, or the
+            prefix is too long.
     """
-    raise NotImplementedError
+    if isinstance(config, ExistingStorage):
+        if cluster.aws is not None:
+            raise ValueError("storage.kind is existing: on an EKS cluster it must be buckets")
+        return _existing(config, cluster)
+    if cluster.aws is None:
+        raise ValueError("storage.kind is buckets: on a cluster that exists it must be existing")
+    return _in_account(config, cluster, cluster.aws, prefix)
+
+
+def _existing(config: ExistingStorage, cluster: Cluster) -> Storage:
+    return Storage(
+        registry_uri=config.registry_uri,
+        warehouse_uri=config.warehouse_uri,
+        artifacts_uri=config.artifacts_uri,
+        models_uri=config.models_uri,
+        datasets_uri=config.datasets_uri,
+        traces_uri=config.traces_uri,
+        access=cluster.object_store,
+        evaluation_key=f"{EVALUATION_KEYS}/{EVALUATION_KEY_FILE}",
+        evaluation_secret=SecretKey(secret=config.verdicts.secret, key=EVALUATION_KEY_FILE),
+        evaluation_public_key=config.verdicts.public_key,
+        identities=None,
+    )
+
+
+def _in_account(config: BucketStorage, cluster: Cluster, place: Aws, prefix: str) -> Storage:
+    account = Account(account=place.account, region=place.region, prefix=prefix)
+    storage = _buckets(config, cluster, place, account)
+    key = storage.signing_key.arn
+    identities = Identities(
+        provider=place.provider,
+        account=account,
+        cluster=place.cluster_name,
+        storage_key=storage.storage_key.arn,
+        signing_key=key,
+        tags=cluster.tags,
+    )
+    identities.of_people(config.people)
+    public = aws.kms.get_public_key_output(
+        key_id=key, opts=pulumi.InvokeOutputOptions(provider=place.provider)
+    )
+    return Storage(
+        registry_uri=f"s3://{account.bucket('registry')}",
+        warehouse_uri=f"s3://{account.bucket('warehouse')}",
+        artifacts_uri=f"s3://{account.bucket('artifacts')}",
+        models_uri=f"s3://{account.bucket('models')}",
+        datasets_uri=f"s3://{account.bucket('datasets')}",
+        traces_uri=f"s3://{account.bucket('traces')}",
+        access=cluster.object_store,
+        evaluation_key=pulumi.Output.concat(KMS_SCHEME, key),
+        evaluation_secret=None,
+        evaluation_public_key=public.public_key_pem,
+        identities=identities,
+    )
+
+
+def _buckets(
+    config: BucketStorage, cluster: Cluster, place: Aws, account: Account
+) -> ObjectStorage:
+    break_glass = config.people.break_glass
+    purposes: list[Purpose] = [each for each in get_args(Purpose) if each != "access-logs"]
+    return ObjectStorage(
+        f"{cluster.environment}-storage",
+        StorageArgs(
+            provider=place.provider,
+            prefix=account.prefix,
+            buckets={
+                purpose: BucketPlan(
+                    bucket=account.bucket(purpose),
+                    policy=partial(
+                        _bucket_policy, account=account, purpose=purpose, break_glass=break_glass
+                    ),
+                    expiries=_expiries(config, purpose),
+                )
+                for purpose in purposes
+            },
+            access_logs=account.bucket("access-logs"),
+            access_log_policy=access_log_policy(account, break_glass=break_glass),
+            access_log_days=config.access_log_days,
+            storage_key_policy=storage_key_policy(account, break_glass=break_glass),
+            signing_key_policy=signing_key_policy(account, break_glass=break_glass),
+            tags=cluster.tags,
+        ),
+    )
+
+
+def _bucket_policy(
+    storage_key: str, *, account: Account, purpose: Purpose, break_glass: str
+) -> dict[str, object]:
+    return bucket_policy(account, purpose, storage_key=storage_key, break_glass=break_glass)
+
+
+def _expiries(config: BucketStorage, purpose: Purpose) -> list[Expiry]:
+    found = [
+        Expiry(
+            name=f"superseded-{prefix.strip('/') or 'objects'}",
+            prefix=prefix,
+            superseded_days=config.superseded_days,
+        )
+        for prefix in _MUTABLE.get(purpose, ())
+    ]
+    if purpose == "traces" and config.trace_days is not None:
+        found.append(Expiry(name="old-traces", prefix="", days=config.trace_days))
+    return found

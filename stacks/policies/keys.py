@@ -1,0 +1,91 @@
+"""Who may use and administer the keys in KMS.
+
+The account's own policies decide about administration and, through S3, about the storage key. About
+the signing key they decide nothing: its policy names who signs, and denies it to everybody else.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from stacks.policies.names import Account
+from stacks.policies.statements import Condition, Statement
+
+# Everything but the use of the key.
+_ADMINISTRATION: Final = (
+    "kms:CancelKeyDeletion",
+    "kms:Describe*",
+    "kms:Disable*",
+    "kms:Enable*",
+    "kms:Get*",
+    "kms:List*",
+    "kms:PutKeyPolicy",
+    "kms:ScheduleKeyDeletion",
+    "kms:TagResource",
+    "kms:UntagResource",
+    "kms:UpdateAlias",
+    "kms:CreateAlias",
+    "kms:DeleteAlias",
+    "kms:UpdateKeyDescription",
+)
+
+
+def storage_key_policy(account: Account, *, break_glass: str) -> dict[str, Any]:
+    """The policy of the key that objects are encrypted with: S3 uses it, for roles that may."""
+    condition = {
+        "StringEquals": {
+            "kms:CallerAccount": account.account,
+            "kms:ViaService": f"s3.{account.region}.{account.dns_suffix}",
+        }
+    }
+    use = _allow("UseThroughS3", account, ["kms:Decrypt", "kms:GenerateDataKey"], condition)
+    return _policy(_administer(account), use, _keep(break_glass))
+
+
+def signing_key_policy(account: Account, *, break_glass: str) -> dict[str, Any]:
+    """The policy of the key that verdicts are signed with: only evaluations sign."""
+    evaluations = {"aws:PrincipalArn": account.roles_of("evaluate")}
+    return _policy(
+        _administer(account),
+        _allow("EvaluationsSign", account, ["kms:Sign"], {"ArnLike": evaluations}),
+        _deny("NobodyElseSigns", ["kms:Sign"], {"ArnNotLike": evaluations}),
+        # A grant would let a principal sign that this policy has never heard of.
+        _deny("NoGrants", ["kms:CreateGrant"], None),
+        _keep(break_glass),
+    )
+
+
+def _administer(account: Account) -> Statement:
+    return _allow("Administration", account, _ADMINISTRATION, None)
+
+
+def _keep(break_glass: str) -> Statement:
+    """Without its key an object is gone, so a key is kept as versions are."""
+    others = {"ArnNotEquals": {"aws:PrincipalArn": break_glass}}
+    return _deny("NobodyEndsTheKey", ["kms:ScheduleKeyDeletion", "kms:DisableKey"], others)
+
+
+def _policy(*statements: Statement) -> dict[str, Any]:
+    return {"Version": "2012-10-17", "Statement": list(statements)}
+
+
+def _allow(
+    sid: str, account: Account, actions: Iterable[str], condition: Condition | None
+) -> Statement:
+    return _statement(sid, "Allow", {"AWS": account.root}, actions, condition)
+
+
+def _deny(sid: str, actions: Iterable[str], condition: Condition | None) -> Statement:
+    return _statement(sid, "Deny", "*", actions, condition)
+
+
+def _statement(
+    sid: str, effect: str, principal: Any, actions: Iterable[str], condition: Condition | None
+) -> Statement:
+    statement = {
+        "Sid": sid,
+        "Effect": effect,
+        "Principal": principal,
+        "Action": [*actions],
+        "Resource": "*",
+    }
+    return statement if condition is None else {**statement, "Condition": condition}
