@@ -109,6 +109,8 @@ class KubernetesPlace(Config):
     """None: no domain can be trained here."""
     mlflow_secret: str
     """Secret in the training namespace with MLflow's username and password."""
+    evaluation_secret: str | None
+    """Secret in the training namespace with the private key of verdicts; None where KMS signs."""
     evaluation_public_key: str
     """PEM, which verdicts are verified with."""
     aws: AwsPlace | None

@@ -21,6 +21,7 @@ def cluster_place() -> KubernetesPlace:
         burst=None,
         training=TrainingNodes(labels={}, gpus=0, vcpu=4, ram_gib=16, price="on-demand"),
         mlflow_secret="mlflow",
+        evaluation_secret="evaluation-key",
         evaluation_public_key="-----BEGIN PUBLIC KEY-----\n",
         aws=None,
     )

@@ -3,24 +3,19 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
 
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components.object_store import ObjectStoreAccess
-from components.pods import POD_IDENTITY, NetworkPeer, SecretKey
-from stacks.config.aws import EksCluster
 from stacks.config.cluster_environment import ClusterEnvironment
-from stacks.config.existing import ExistingCluster, ObjectStorage
+from stacks.config.existing import ExistingCluster
 from stacks.contract import ContextAccess
 from stacks.paths import PROJECT
 from stacks.programs.cluster import access
 from stacks.programs.cluster.aws import Eks, Naming, declare_aws
 from stacks.programs.cluster.context import Cluster
+from stacks.programs.cluster.storage import access_in_vpc, access_to
 
-_PORTS: Final = {"http": 80, "https": 443}
-_CREDENTIALS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _WORKLOADS: Final = "workloads"
 
 
@@ -30,6 +25,11 @@ class Base:
 
     cluster: Cluster
     place: ExistingCluster | Eks
+
+    @property
+    def eks(self) -> Eks | None:
+        """None on a cluster that exists."""
+        return self.place if isinstance(self.place, Eks) else None
 
     @property
     def ready(self) -> tuple[pulumi.Resource, ...]:
@@ -70,7 +70,7 @@ def declare_base(config: ClusterEnvironment) -> Base:
         images=config.images,
         operators=config.operators.there(),
         api_server=config.cluster.api_server,
-        object_store=_in_vpc(config.cluster),
+        object_store=access_in_vpc(config.cluster.region, config.cluster.network.cidr),
         tags=tags,
     )
     return Base(cluster=cluster, place=eks)
@@ -91,29 +91,6 @@ def _existing(
         images=config.images,
         operators=config.operators.there(),
         api_server=cluster.api_server.cidr,
-        object_store=_beside(cluster.object_storage),
+        object_store=access_to(cluster.object_storage),
         tags=tags,
-    )
-
-
-def _in_vpc(cluster: EksCluster) -> ObjectStoreAccess:
-    """S3 through its interface endpoint, as the role of the pod's ServiceAccount."""
-    return ObjectStoreAccess(
-        environment={"AWS_REGION": cluster.region, "AWS_DEFAULT_REGION": cluster.region},
-        peers=(NetworkPeer(cidr=cluster.network.cidr, port=_PORTS["https"]), POD_IDENTITY),
-    )
-
-
-def _beside(storage: ObjectStorage) -> ObjectStoreAccess:
-    address = urlsplit(storage.endpoint)
-    return ObjectStoreAccess(
-        environment={
-            "AWS_ENDPOINT_URL_S3": storage.endpoint,
-            "AWS_REGION": storage.region,
-            "AWS_DEFAULT_REGION": storage.region,
-        },
-        secrets={
-            name: SecretKey(secret=storage.credentials_secret, key=name) for name in _CREDENTIALS
-        },
-        peers=(NetworkPeer(cidr=storage.cidr, port=address.port or _PORTS[address.scheme]),),
     )

@@ -63,12 +63,12 @@ class _Known:
 
 def contract_of(parts: Parts) -> pulumi.Output[EnvironmentContract]:
     """The contract, as soon as all of it is known."""
-    eks, keys = parts.base.eks, parts.storage.keys
+    eks, identities = parts.base.eks, parts.storage.identities
     return pulumi.Output.all(
         public_key=parts.storage.evaluation_public_key,
         evaluation_key=parts.storage.evaluation_key,
-        storage_key="" if keys is None else keys.storage,
-        signing_key="" if keys is None else keys.signing,
+        storage_key="" if identities is None else identities.storage_key,
+        signing_key="" if identities is None else identities.signing_key,
         cluster="" if eks is None else eks.aws.cluster_name,
         endpoint="" if eks is None else eks.endpoint,
         certificate_authority="" if eks is None else eks.certificate_authority,
@@ -127,6 +127,9 @@ def _place(parts: Parts, known: _Known) -> KubernetesPlace:
         burst=None if limit is None else limit.burst,
         training=_training(config),
         mlflow_secret=config.services.mlflow.secret,
+        evaluation_secret=None
+        if parts.storage.evaluation_secret is None
+        else parts.storage.evaluation_secret.secret,
         evaluation_public_key=known.public_key,
         aws=_aws(parts, known),
     )
@@ -149,9 +152,7 @@ def _object_store(access: ObjectStoreAccess) -> ObjectStorePlace:
     return ObjectStorePlace(
         environment=dict(access.environment),
         secret=next((ref.secret for ref in access.secrets.values()), None),
-        networks={
-            peer.cidr: peer.port for peer in access.peers if isinstance(peer, NetworkPeer)
-        },
+        networks={peer.cidr: peer.port for peer in access.peers if isinstance(peer, NetworkPeer)},
     )
 
 
@@ -171,9 +172,9 @@ def _training(config: ClusterEnvironment) -> TrainingNodes | None:
 
 
 def _aws(parts: Parts, known: _Known) -> AwsPlace | None:
-    account = parts.storage.account
-    if account is None:
+    if parts.storage.identities is None:
         return None
+    account = parts.storage.identities.account
     return AwsPlace(
         account=account.account,
         region=account.region,
