@@ -1,5 +1,6 @@
 """The control plane of an environment."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -77,8 +78,12 @@ class EksCluster(pulumi.ComponentResource):
             ),
         )
         self.control_plane = cluster
-        self.name = cluster.eks_cluster.apply(lambda each: each.name)
         self.security_group = cluster.cluster_security_group_id
+        # Known before, but nothing may be given it before the cluster is there.
+        self.name = self.security_group.apply(lambda _: args.prefix)
+        access = pulumi.Output.unsecret(cluster.kubeconfig_json).apply(_address)
+        self.endpoint = access["server"]
+        self.certificate_authority = access["certificate-authority-data"]
         for client in args.api_clients:
             aws.vpc.SecurityGroupIngressRule(
                 f"{name}-api-{client}",
@@ -92,10 +97,6 @@ class EksCluster(pulumi.ComponentResource):
                 opts=child,
             )
         self.kubeconfig = cluster.kubeconfig_json
-        self.endpoint = cluster.eks_cluster.apply(lambda each: each.endpoint)
-        self.certificate_authority = cluster.eks_cluster.apply(
-            lambda each: each.certificate_authority.data
-        )
         self.kubernetes = kubernetes.Provider(
             name,
             kubeconfig=self.kubeconfig,
@@ -105,6 +106,11 @@ class EksCluster(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.register_outputs({"name": self.name})
+
+
+def _address(kubeconfig: str) -> dict[str, str]:
+    address: dict[str, str] = json.loads(kubeconfig)["clusters"][0]["cluster"]
+    return address
 
 
 def _settings(args: EksClusterArgs, key: aws.kms.Key) -> eks.ClusterArgs:

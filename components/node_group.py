@@ -10,7 +10,8 @@ import pulumi_aws as aws
 _ROOT: Final = "/dev/xvda"
 _PRIMARY, _OTHER = 0, 1
 """Device index of the interface on the first network card, and on each further one."""
-_MAX_GROUP_NAME: Final = 63
+_MAX_GROUP_NAME: Final = 36
+"""EKS allows 63, and the provider appends a - and 26 digits."""
 
 Price = Literal["on-demand", "spot"]
 
@@ -37,7 +38,7 @@ class NodeGroupArgs:
 
     provider: aws.Provider
     group: str
-    """Name of the group, with the prefix of the environment."""
+    """Name of the group, with the prefix of the environment; a suffix makes it unique."""
     cluster: pulumi.Input[str]
     cluster_security_group: pulumi.Input[str]
     role_arn: pulumi.Input[str]
@@ -62,8 +63,8 @@ class NodeGroupArgs:
     def __post_init__(self) -> None:
         if len(self.group) > _MAX_GROUP_NAME:
             raise ValueError(
-                f"node group {self.group!r} has {len(self.group)} characters: EKS allows "
-                f"{_MAX_GROUP_NAME}; shorten the environment's name"
+                f"node group {self.group!r} has {len(self.group)} characters, {_MAX_GROUP_NAME} "
+                "are possible: shorten the environment's prefix"
             )
         if self.has_gpu and not self.taints:
             raise ValueError(
@@ -102,16 +103,19 @@ class NodeGroup(pulumi.ComponentResource):
         self.node_group = aws.eks.NodeGroup(
             name,
             _group(args, template),
-            opts=pulumi.ResourceOptions.merge(
-                child,
-                # The autoscaler moves it between the bounds.
-                pulumi.ResourceOptions(ignore_changes=["scalingConfig.desiredSize"])
-                if not isinstance(args.capacity, Block)
-                else None,
-            ),
+            opts=pulumi.ResourceOptions.merge(child, _lifecycle(args.capacity)),
         )
         self.autoscaling_group = self.node_group.resources.apply(_autoscaling_group)
         self.register_outputs({"node_group": self.node_group.node_group_name})
+
+
+def _lifecycle(capacity: OnDemandReservation | Block | None) -> pulumi.ResourceOptions:
+    return pulumi.ResourceOptions(
+        # The autoscaler moves the size between the bounds; that of a block is a decision.
+        ignore_changes=None if isinstance(capacity, Block) else ["scalingConfig.desiredSize"],
+        # A reservation has no room for the old nodes and the new ones.
+        delete_before_replace=capacity is not None,
+    )
 
 
 def _autoscaling_group(resources: Sequence[aws.eks.outputs.NodeGroupResource]) -> str:
@@ -127,7 +131,7 @@ def _group(args: NodeGroupArgs, template: aws.ec2.LaunchTemplate) -> aws.eks.Nod
     prices = {"on-demand": "ON_DEMAND", "spot": "SPOT"}
     return aws.eks.NodeGroupArgs(
         cluster_name=args.cluster,
-        node_group_name=args.group,
+        node_group_name_prefix=f"{args.group}-",
         node_role_arn=args.role_arn,
         subnet_ids=list(args.subnets),
         ami_type="AL2023_x86_64_NVIDIA" if args.has_gpu else "AL2023_x86_64_STANDARD",

@@ -44,7 +44,7 @@ class PodRoleArgs:
         if len(self.role) > _MAX_ROLE_NAME:
             raise ValueError(
                 f"role {self.role!r} has {len(self.role)} characters: IAM allows {_MAX_ROLE_NAME}; "
-                "shorten the environment's name"
+                "shorten the environment's prefix"
             )
 
 

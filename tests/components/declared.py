@@ -1,10 +1,12 @@
 """Runs a program against Pulumi's mocks and says what it declared.
 
 Unlike the engine, the mocks check nothing against a provider and know no state; object names that
-Kubernetes would complete are completed here with a fixed suffix.
+Kubernetes would complete are completed here with a fixed suffix, and of what AWS would answer there
+is what components read.
 """
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +20,13 @@ from pulumi.runtime.settings import reset_options
 COMPONENT = "pipeline:"
 KUBERNETES = "kubernetes:"
 _SUFFIX = "-0a1b2c3d"
+_KUBECONFIG = json.dumps(
+    {
+        "clusters": [
+            {"cluster": {"server": "https://eks.test", "certificate-authority-data": "UEVN"}}
+        ]
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,20 @@ class _Mocks(mocks.Mocks):
         if args.typ.startswith(KUBERNETES):
             metadata = dict(outputs.get("metadata") or {})
             outputs["metadata"] = {"name": f"{args.name}{_SUFFIX}", **metadata}
-        return f"{args.name}-id", outputs
+        return f"{args.name}-id", {**outputs, **_answers(args)}
+
+
+def _answers(args: mocks.MockResourceArgs) -> dict[str, Any]:
+    """What AWS would add."""
+    if args.typ == "eks:index:Cluster":
+        return {"clusterSecurityGroupId": "sg-cluster", "kubeconfigJson": _KUBECONFIG}
+    if args.typ == "aws:eks/nodeGroup:NodeGroup":
+        return {"resources": [{"autoscalingGroups": [{"name": f"eks-{args.name}"}]}]}
+    if args.typ == "aws:ec2/launchTemplate:LaunchTemplate":
+        return {"latestVersion": 1}
+    if args.typ.startswith("aws:") and "arn" not in args.inputs:
+        return {"arn": f"arn:aws:test::123456789012:{args.name}"}
+    return {}
 
 
 class _Monitor(mocks.MockMonitor):
