@@ -1,5 +1,6 @@
 """The steps of the set-up, as data."""
 
+import shutil
 from pathlib import Path
 
 from tools.setup.cluster import cluster_steps
@@ -169,10 +170,26 @@ def _actionlint() -> Step:
     )
 
 
+def _iam_simulator() -> Step:
+    folder = "tools/iam-simulator"
+    options = ("--ignore-scripts", "--no-audit", "--no-fund")
+    return Step(
+        name="iam",
+        title="simulator of IAM policies, for tests",
+        lane="node",
+        inputs=(f"{folder}/package.json", f"{folder}/package-lock.json"),
+        outputs=(f"{folder}/node_modules/@cloud-copilot/iam-simulate/package.json",),
+        commands=(Command(("npm", "ci", *options), cwd=folder),),
+        project_gib=0.1,
+        cache_gib=0.1,
+    )
+
+
 def plan(root: Path, python: Path) -> tuple[Layout, list[Step]]:
     """Return where things lie and every step, in order.
 
-    What is on PATH in a good version is used; the answer of `--version` decides.
+    What is on PATH in a good version is used; the answer of `--version` decides. Without npm there
+    is no simulator of IAM policies, and its tests say so.
     """
     own_bin = root / ".tools" / "bin"
     wanted_go = max(
@@ -187,4 +204,6 @@ def plan(root: Path, python: Path) -> tuple[Layout, list[Step]]:
         # In the lane of the environments' installer; the programs' lane starts after it.
         steps.append(_environment("go", "Go compiler", size_gib=0.3, outputs=(f"{go_package}/go",)))
     steps += [*_environments(), _pulumi(found_pulumi), _egctl(), _actionlint(), *cluster_steps()]
+    if shutil.which("npm"):
+        steps.append(_iam_simulator())
     return Layout(root=root, python=python, go=go), steps
