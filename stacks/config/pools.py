@@ -61,7 +61,9 @@ class Weights(Config):
         pattern=r"^[A-Za-z0-9._-]+$",
         description="commit that the files are from; another one is another base, to train anew",
     )
-    source: Annotated[BucketWeights | VolumeWeights, Field(discriminator="kind")]
+    source: BucketWeights | VolumeWeights = Field(
+        discriminator="kind", description="a bucket, streamed, or a volume that holds the files"
+    )
 
 
 class Replicas(Config):
