@@ -50,7 +50,9 @@ class Engine:
     """Request and limit; shared memory counts to it."""
     shared_memory_mib: int
     scratch_gib: int
-    """Compiled kernels and downloaded configuration, on the node's disk."""
+    """Compiled kernels, and as much again for temporary files, on the node's disk."""
+    adapters_gib: int
+    """Adapters that adapter-sync downloads, on the node's disk."""
     gpus: int
     """0 on CPUs."""
     model_volume: ModelVolume | None
@@ -61,6 +63,11 @@ class Engine:
 
     def __post_init__(self) -> None:
         image_by_digest(self.image, "Engine.image")
+
+    @property
+    def disk_gib(self) -> int:
+        """Of all volumes of the pod: it is evicted when they hold more than its containers ask."""
+        return 2 * self.scratch_gib + self.adapters_gib
 
     @property
     def drain_s(self) -> int:
@@ -103,7 +110,7 @@ def engine_container(engine: Engine, probe_port: int) -> core.v1.ContainerArgs:
     health = core.v1.HTTPGetActionArgs(path="/health", port=probe_port)
     held = {
         "memory": f"{engine.memory_mib}Mi",
-        "ephemeral-storage": f"{engine.scratch_gib}Gi",
+        "ephemeral-storage": f"{engine.disk_gib}Gi",
         **({GPU: str(engine.gpus)} if engine.gpus else {}),
     }
     return core.v1.ContainerArgs(

@@ -70,8 +70,6 @@ class ModelPoolArgs:
     sidecar: AdapterSidecar
     files: Mapping[str, pulumi.Input[str]]
     """Configuration of the three containers, by file name."""
-    adapters_gib: int
-    """Disk for adapters."""
     nodes: Nodes
     replicas: int
     is_scaled: bool
@@ -234,7 +232,7 @@ def _pod(
 
 def _volumes(args: ModelPoolArgs, config: pulumi.Input[str]) -> list[core.v1.VolumeArgs]:
     scratch = core.v1.EmptyDirVolumeSourceArgs(size_limit=f"{args.engine.scratch_gib}Gi")
-    adapters = core.v1.EmptyDirVolumeSourceArgs(size_limit=f"{args.adapters_gib}Gi")
+    adapters = core.v1.EmptyDirVolumeSourceArgs(size_limit=f"{args.engine.adapters_gib}Gi")
     return [
         core.v1.VolumeArgs(
             name="config", config_map=core.v1.ConfigMapVolumeSourceArgs(name=config)

@@ -90,7 +90,7 @@ def _memory(pool: ModelPool) -> tuple[str, ...]:
 
 
 def _lora(pool: ModelPool, contract: AdapterContract) -> tuple[str, ...]:
-    if not pool.adapters:
+    if not pool.has_lora:
         return ()
     pinned = [
         json.dumps(

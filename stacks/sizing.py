@@ -23,6 +23,12 @@ _SERVER_GIB: Final = 3.0
 """API server and scheduler of vLLM."""
 _WORKER_GIB: Final = 2.0
 """The process beside each GPU: CUDA, PyTorch, compiled graphs."""
+_KUBELET_M, _KUBELET_EACH_M = 80, 2.5
+"""EKS reserves this much of the first four cores, and of each further one."""
+_NODE_M: Final = 520
+"""Asked for by the pods of every node: CNI, kube-proxy, drivers, exporters."""
+SIDECARS_M: Final = 200
+"""Envoy and adapter-sync."""
 SHARED_MEMORY_GIB: Final = 1.0
 """For each GPU: the memory through which the processes of one server talk."""
 LOADER_GIB: Final = 2.0
@@ -187,6 +193,12 @@ def would_fit(demand: Demand, vram_gib: float, gpus: int) -> list[str]:
     if 0 < length < demand.max_model_len:
         changes.append((f"max_model_len: {length}", replace(demand, max_model_len=length)))
     return [text for text, changed in changes if gpu_fit(changed, vram_gib).fits]
+
+
+def pod_cpu_m(vcpu: int, gpus: int, tensor_parallel: int) -> int:
+    """Millicores that one pod can ask for: its GPUs' share of what Kubernetes gives out."""
+    kubelet = _KUBELET_M + max(0, vcpu - 4) * _KUBELET_EACH_M
+    return int((vcpu * 1000 - kubelet - _NODE_M) * tensor_parallel / gpus)
 
 
 def pod_memory_gib(ram_gib: float, gpus: int, tensor_parallel: int) -> float:

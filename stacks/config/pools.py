@@ -193,6 +193,11 @@ class ModelPool(Config):
         return model(self.model)
 
     @property
+    def has_lora(self) -> bool:
+        """Whether vLLM reserves for adapters."""
+        return self.adapters or bool(self.lora_modules)
+
+    @property
     def base_id(self) -> str:
         """Identity of the base weights: part of every training digest."""
         return f"{self.profile.hf_id}@{self.weights.revision}/{self.weights.dtype}"
@@ -219,7 +224,7 @@ class ModelPool(Config):
                 f"max_model_len {self.max_model_len} is beyond the {profile.max_positions} "
                 f"positions of {profile.name}: lower it"
             )
-        if (self.adapters or self.lora_modules) and profile.no_adapters is not None:
+        if self.has_lora and profile.no_adapters is not None:
             raise ValueError(
                 f"adapters: {profile.name} takes none: {profile.no_adapters}: "
                 "set adapters: false and remove lora_modules"
@@ -325,7 +330,7 @@ def demand(config: ModelPool, contract: AdapterContract) -> Demand:
             max_cpu_loras=contract.max_cpu_loras,
             max_lora_rank=contract.max_lora_rank,
         )
-        if config.adapters
+        if config.has_lora
         else None,
         gpu_memory_utilization=config.gpu_memory_utilization,
         overhead_gib=config.runtime_overhead_gib,

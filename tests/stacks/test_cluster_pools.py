@@ -340,8 +340,24 @@ def test_a_server_gets_its_gpus_share_of_the_node(program: Program) -> None:
     assert 12_000 < mib("vllm-slm") < 13_000
     assert engine(program)["resources"]["requests"]["cpu"] == "3200m"
     assert mib("vllm-llm") > 1_800_000
+    # EKS keeps 550m of 192 cores for itself.
+    cores = int(engine(program, "vllm-llm")["resources"]["requests"]["cpu"].removesuffix("m"))
+    assert 190_000 < cores < 192_000 - 550
     shared = next(each for each in pod(program)["volumes"] if each["name"] == "shared-memory")
     assert shared["emptyDir"] == {"medium": "Memory", "sizeLimit": "1024Mi"}
+
+
+def test_the_volumes_of_a_pod_are_within_what_its_containers_ask_for(program: Program) -> None:
+    def gib(quantity: str) -> float:
+        return float(quantity[:-2]) / {"Gi": 1, "Mi": 1024}[quantity[-2:]]
+
+    for name in ("vllm-slm", "vllm-llm"):
+        spec = pod(program, name)
+        disks = [each["emptyDir"] for each in spec["volumes"] if "emptyDir" in each]
+        held = sum(gib(each["sizeLimit"]) for each in disks if each.get("medium") != "Memory")
+        containers = (*spec["initContainers"], *spec["containers"])
+        limits = [each["resources"]["limits"]["ephemeral-storage"] for each in containers]
+        assert held <= sum(map(gib, limits))
 
 
 def test_several_instance_types_are_an_affinity() -> None:
@@ -395,6 +411,15 @@ def test_weights_on_a_volume_are_read_only_and_need_no_storage() -> None:
     module = json.loads(command[command.index("--lora-modules") + 1])
     assert module["path"] == "/models/adapters/pinned"
     assert "AWS_REGION" not in {each["name"] for each in engine(program)["env"]}
+
+
+def test_pinned_adapters_alone_open_no_route_for_others() -> None:
+    pinned = [{"name": "pinned", "path": "/models/adapters/pinned"}]
+    values = slm(weights=volume_weights("fp8"), adapters=False, lora_modules=pinned)
+    program = declared({"slm": values})
+    assert "--enable-lora" in engine(program)["command"]
+    variables = {each["name"] for each in engine(program)["env"]}
+    assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in variables
 
 
 def test_a_model_without_adapters_opens_no_route_for_them() -> None:

@@ -26,13 +26,18 @@ from stacks.config.nodes import PoolNodes
 from stacks.config.pools import BucketWeights, ModelPool, Pools, VolumeWeights, pod_gib
 from stacks.engine_command import LOOPBACK, engine_command, engine_environment
 from stacks.programs.cluster.context import SERVING, Cluster
-from stacks.sizing import GIB, SHARED_MEMORY_GIB, SIDECARS_GIB, adapter_bytes
+from stacks.sizing import (
+    GIB,
+    SHARED_MEMORY_GIB,
+    SIDECARS_GIB,
+    SIDECARS_M,
+    adapter_bytes,
+    pod_cpu_m,
+)
 
 PORTS: Final = GatewayPorts(inference=8000, metrics=9100, engine=8001, admin=9901)
 ADAPTER_SYNC_PORT: Final = 8084
 _EVERYWHERE: Final = "0.0.0.0"  # noqa: S104  inside a pod, behind its NetworkPolicy
-_NODE_CPU_M, _SIDECARS_CPU_M = 600, 200
-"""Asked for by the pods of every node and reserved for the kubelet; and by the two sidecars."""
 _SCRATCH_GIB: Final = 10
 _WAITING: Final = "router_waiting_requests"
 """Of the router: requests that wait for a pool without a server."""
@@ -170,7 +175,6 @@ class _Declaration:
                 object_store=self.cluster.object_store,
             ),
             files=self._files(),
-            adapters_gib=self._adapters_gib(),
             nodes=self._nodes(),
             replicas=self._minimum,
             is_scaled=self._is_scaled,
@@ -198,6 +202,7 @@ class _Declaration:
             memory_mib=int(memory * 1024),
             shared_memory_mib=int(SHARED_MEMORY_GIB * 1024) * config.tensor_parallel_size,
             scratch_gib=_SCRATCH_GIB,
+            adapters_gib=self._adapters_gib(),
             gpus=0 if on_cpu else config.tensor_parallel_size,
             model_volume=ModelVolume(claim=source.claim, directory=source.directory)
             if isinstance(source, VolumeWeights)
@@ -211,11 +216,9 @@ class _Declaration:
         if self.config.resources is not None:
             return self.config.resources.cpu
         gpus = self.config.tensor_parallel_size
-        shares = (
-            (each.vcpu * 1000 - _NODE_CPU_M) * gpus // each.gpus
-            for each in self.wiring.nodes[self.pool].instances
-        )
-        return f"{min(shares) - _SIDECARS_CPU_M}m"
+        machines = self.wiring.nodes[self.pool].instances
+        share = min(pod_cpu_m(each.vcpu, each.gpus, gpus) for each in machines)
+        return f"{share - SIDECARS_M}m"
 
     def _adapters_gib(self) -> int:
         if not self.config.adapters:
