@@ -34,6 +34,8 @@ class StandInVllm:
     """How many of the next requests are cut off before any byte of an answer."""
     status: int | None = None
     """Answer inference with this status."""
+    failing: set[str] = field(default_factory=set)
+    """Models whose requests end with status 500."""
     break_after: int | None = None
     """Cut a stream off after so many tokens."""
     fail_in_stream: bool = False
@@ -112,6 +114,8 @@ class StandInVllm:
         model = body.get("model")
         if model not in self.base_names and model not in self.adapters:
             return _error(404, f"The model `{model}` does not exist.")
+        if model in self.failing:
+            return _error(500, "made up by the test")
         chat = request.path.endswith("/chat/completions")
         try:
             await asyncio.sleep(self.first_delay_s)

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -10,8 +11,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from registry.names import Version
-from serving.router.config import RouterConfig
+from serving.pool_servers import ServerAddress
+from serving.router.breaker import Breaker
+from serving.router.config import BreakerLimits, RouterConfig
 from serving.router.errors import Refusal
+from serving.router.model_servers import ModelServers
 from serving.router.releases import PodReport, PoolState, alias_target, capacity_quorum
 from serving.router.resolution import Asked, DomainReleases, PoolAliases, Serving, resolve
 from serving.router.sse import StreamFilter
@@ -281,6 +285,8 @@ def config(**changes: object) -> dict[str, object]:
         ({"ledger_dir": "relative"}, "'relative' is not absolute"),
         ({"limits": {"max_in_flight": 0}}, "max_in_flight"),
         ({"pools": {"xlm": {}}}, "pools"),
+        ({"servers_dir": "/s"}, "pool slm: name its servers"),
+        ({"servers_dir": "relative"}, "'relative' is not absolute"),
     ],
 )
 def test_a_wrong_configuration_is_named(changes: dict[str, object], said: str) -> None:
@@ -297,3 +303,71 @@ def test_an_alias_means_one_pool_and_no_release(alias: str) -> None:
     pools["slm"] = pools["slm"] | {"aliases": ["slm", alias]}
     with pytest.raises(ValidationError, match=alias):
         RouterConfig.model_validate(values)
+
+
+@given(
+    steps=st.lists(st.sampled_from(["request fails", "request succeeds", "gives up", "wait"])),
+    failures=st.integers(1, 4),
+)
+def test_a_breaker_opens_after_failures_in_a_row_and_lets_one_probe_through(
+    steps: list[str], failures: int
+) -> None:
+    breaker = Breaker(BreakerLimits(failures=failures, open_s=10))
+    now, in_a_row, opened = 0.0, 0, None
+    for step in steps:
+        if step == "wait":
+            now += 6
+            continue
+        expected = opened is None or now - opened >= 10
+        assert breaker.admits(now) == expected
+        if not expected:
+            continue
+        breaker.begin()
+        if opened is not None:
+            assert not breaker.admits(now + 100), "a second request went along with the probe"
+        if step == "request succeeds":
+            breaker.succeeded()
+            in_a_row, opened = 0, None
+        elif step == "gives up":
+            breaker.abandoned()
+        else:
+            in_a_row += 1
+            opens = opened is not None or in_a_row >= failures
+            assert breaker.failed(now) == (opens and opened is None)
+            opened = now if opens else None
+
+
+@given(
+    holding=st.lists(st.booleans(), min_size=1, max_size=6),
+    moves=st.lists(st.booleans(), max_size=40),
+)
+def test_requests_are_spread_over_the_holders_evenly(
+    holding: list[bool], moves: list[bool]
+) -> None:
+    """Requests begin and end in any order; the holders' loads never differ by more than needed."""
+    servers = ModelServers(BreakerLimits(), None, lambda: None)
+    servers.replace(
+        ServerAddress(pod=f"vllm-{n}", base_url="http://h:1", adapter_sync_url="http://h:2")
+        for n in range(len(holding))
+    )
+    loaded = frozenset({("d-v1.1", "sha256:new")})
+    servers.hear(
+        {f"vllm-{n}": PodReport(loaded if has else frozenset()) for n, has in enumerate(holding)}
+    )
+    holders = {f"vllm-{n}" for n, has in enumerate(holding) if has}
+    assert servers.hold(NEW) == bool(holders)
+    open_leases = []
+    for begins in moves:
+        if not begins:
+            if open_leases:
+                open_leases.pop(0).__exit__(None, None, None)
+            continue
+        busy = Counter(lease.pod for lease in open_leases)
+        lease = servers.choose(NEW)
+        if not holders:
+            assert lease is None
+            continue
+        assert lease is not None
+        assert lease.pod in holders
+        assert busy[lease.pod] == min(busy[pod] for pod in holders)
+        open_leases.append(lease)
