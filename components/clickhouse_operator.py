@@ -8,7 +8,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 from pulumi_kubernetes import helm
 
-from components.langfuse import ChartReference
+from components.charts import ChartSource
 
 NAMESPACE: Final = "clickhouse-operator"
 _CERT_MANAGER: Final = "cert-manager"
@@ -19,8 +19,8 @@ class ClickHouseOperatorArgs:
     """From which charts."""
 
     provider: kubernetes.Provider
-    operator: ChartReference
-    cert_manager: ChartReference | None
+    operator: ChartSource
+    cert_manager: ChartSource | None
     """None where the cluster has one."""
 
 
@@ -55,7 +55,7 @@ class ClickHouseOperator(pulumi.ComponentResource):
 def _release(
     name: str,
     release: str,
-    chart: ChartReference,
+    chart: ChartSource,
     values: Mapping[str, Any],
     opts: pulumi.ResourceOptions,
 ) -> helm.v3.Release:

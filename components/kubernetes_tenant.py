@@ -30,8 +30,8 @@ class KubernetesTenantArgs:
     """Renders the tenancy record, as the router reads it, from the hashes of the valid keys."""
     key_serials: Sequence[int]
     """Serials of the keys that are valid; the last one is the current key."""
-    http_route: Mapping[str, Any]
-    """The HTTPRoute object."""
+    http_route: Mapping[str, Any] | None
+    """The HTTPRoute object; None where there is no Gateway."""
     policies: Sequence[Mapping[str, Any]] = ()
     """Objects of the gateway that attach to the route, such as its TrafficPolicy."""
 
@@ -82,11 +82,21 @@ class KubernetesTenant(pulumi.ComponentResource):
             },
             opts=child,
         )
-        route = _custom(f"{name}-route", args.http_route, child)
-        attached = pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=[route]))
-        for policy in args.policies:
-            _custom(f"{name}-{policy['kind'].lower()}", policy, attached)
+        if args.http_route is not None:
+            _route(name, args.http_route, args.policies, child)
         self.register_outputs({"key": self.key})
+
+
+def _route(
+    name: str,
+    manifest: Mapping[str, Any],
+    policies: Sequence[Mapping[str, Any]],
+    opts: pulumi.ResourceOptions,
+) -> None:
+    route = _custom(f"{name}-route", manifest, opts)
+    attached = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[route]))
+    for policy in policies:
+        _custom(f"{name}-{policy['kind'].lower()}", policy, attached)
 
 
 def _custom(

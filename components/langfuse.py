@@ -8,6 +8,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 from pulumi_kubernetes import core, helm, meta, networking
 
+from components.charts import ChartSource
 from components.checks import image_by_digest
 from components.langfuse_values import RELEASE, LangfuseSettings, values
 from components.pods import Peer, PodPeer, labels_of, metadata, network_policy
@@ -17,23 +18,12 @@ _TIMEOUT_S: Final = 900
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChartReference:
-    """A chart, as the lock file of charts names it."""
-
-    chart: str
-    """Name in the repository, or `oci://…`."""
-    version: str
-    repository: str | None = None
-    """URL; None for `oci://…`."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class LangfuseArgs:
     """What runs, and who may reach it."""
 
     provider: kubernetes.Provider
     namespace: str
-    chart: ChartReference
+    chart: ChartSource
     settings: LangfuseSettings
     clients: Sequence[PodPeer]
     egress: Sequence[Peer]

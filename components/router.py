@@ -208,9 +208,7 @@ def _services(
     )
     peers = core.v1.Service(
         f"{name}-pods",
-        metadata=meta.v1.ObjectMetaArgs(
-            name=PEERS, namespace=namespace, labels=labels_of(SERVICE)
-        ),
+        metadata=meta.v1.ObjectMetaArgs(name=PEERS, namespace=namespace, labels=labels_of(SERVICE)),
         spec=core.v1.ServiceSpecArgs(cluster_ip="None", selector=selector, ports=[port]),
         opts=opts,
     )

@@ -40,6 +40,22 @@ def jobs(
     return JobSpecs(domain, contract, substrate, observed).job
 
 
+def inputs_of(
+    kind: StepKind, domain: DomainConfig, contract: EnvironmentContract
+) -> tuple[str, ...]:
+    """What the jobs of a kind read before they start: URIs, or paths of a local environment."""
+    dataset = domain.dataset
+    bases = [contract.pools[pool].base_model for pool in domain.adapters]
+    uris: dict[StepKind, tuple[str, ...]] = {
+        "dataset": (dataset.uri, dataset.heldout_uri, *bases),
+        "train": (dataset.uri, *bases),
+        "publish": tuple(bases),
+        "evaluate": (dataset.uri, dataset.heldout_uri),
+        "release": (),
+    }
+    return tuple(dict.fromkeys(uris[kind]))
+
+
 @dataclass(frozen=True)
 class JobSpecs:
     """Renders steps as jobs."""
@@ -67,21 +83,10 @@ class JobSpecs:
             ),
             environment=NO_TELEMETRY,
             files={"config.json": config.model_dump_json(indent=2)},
-            inputs=self._inputs(step),
+            inputs=inputs_of(step.kind, self.domain, self.contract),
             accelerated=step.kind == "train",
             attempt=step.attempt,
         )
-
-    def _inputs(self, step: Step) -> tuple[str, ...]:
-        dataset, pools = self.domain.dataset, self.contract.pools
-        uris: dict[StepKind, tuple[str, ...]] = {
-            "dataset": (dataset.uri, dataset.heldout_uri, pools["slm"].base_model),
-            "train": (dataset.uri, *([pools[step.pool].base_model] if step.pool else [])),
-            "publish": tuple(pools[pool].base_model for pool in self.domain.adapters),
-            "evaluate": (dataset.uri, dataset.heldout_uri),
-            "release": (),
-        }
-        return tuple(dict.fromkeys(uris[step.kind]))
 
     def _config(self, step: Step) -> Document:
         renderers: dict[StepKind, Callable[[Step], Document]] = {

@@ -29,6 +29,9 @@ class PrometheusConfig(Config):
         default={"release": "prometheus"},
         description="labels that it selects PodMonitors and PrometheusRules by",
     )
+    url: Annotated[str, StringConstraints(pattern=r"^https?://[a-z0-9.-]+(:\d{1,5})?$")] = Field(
+        "http://prometheus-operated.monitoring.svc:9090", description="where KEDA asks it"
+    )
 
 
 class OperationsConfig(Config):

@@ -1,54 +1,62 @@
 """A domain at its place: on this machine, or on a cluster."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-
-import pulumi
+from typing import Any
 
 from components.tenant import Tenant, TenantArgs
 from serving.edge.routes import http_route
 from serving.router.tenancy import Routing, TenancyRecord
 from stacks.config.domain import DomainConfig
+from stacks.config.load import ConfigError
 from stacks.contract import EnvironmentContract, LocalPlace
 from stacks.paths import ROOT
+from stacks.programs.domain_on_kubernetes import declare_on_kubernetes
+from stacks.programs.place import DomainPlace
 from substrates.local.substrate import LocalSubstrate
-from substrates.substrate import JobSubstrate
-
-
-@dataclass(frozen=True, kw_only=True)
-class DomainPlace:
-    """What a release is declared on."""
-
-    jobs: JobSubstrate
-    key: pulumi.Output[str]
-    """The current key of the domain, a secret."""
 
 
 def declare_place(domain: DomainConfig, contract: EnvironmentContract) -> DomainPlace:
-    """Declare the tenant, and whatever its jobs need."""
-    if contract.local is None:
-        raise NotImplementedError
-    return _locally(domain, contract, contract.local)
+    """Declare the tenant, and whatever its jobs need.
+
+    Raises:
+        ConfigError: A dataset is not where the jobs may read.
+    """
+    record_of, route = partial(_tenancy_record, domain), _route(domain, contract)
+    if isinstance(contract.place, LocalPlace):
+        return _locally(domain, contract.place, record_of, route)
+    try:
+        return declare_on_kubernetes(
+            domain, contract, contract.place, record_of=record_of, http_route=route
+        )
+    except ValueError as error:
+        raise ConfigError(f"pipeline:domain ({domain.name}): dataset: {error}") from error
 
 
-def _locally(domain: DomainConfig, contract: EnvironmentContract, place: LocalPlace) -> DomainPlace:
+def _locally(
+    domain: DomainConfig,
+    place: LocalPlace,
+    record_of: Callable[[Sequence[str]], str],
+    route: dict[str, Any] | None,
+) -> DomainPlace:
     substrate = LocalSubstrate(root=ROOT, home=Path(place.home))
     tenant = Tenant(
         domain.name,
         TenantArgs(
             substrate=substrate,
             domain=domain.name,
-            record_of=partial(_tenancy_record, domain),
+            record_of=record_of,
             key_serials=domain.key_serials,
-            http_route=_route(domain, contract),
+            http_route=route or {},
         ),
     )
     return DomainPlace(jobs=substrate, key=tenant.key)
 
 
-def _route(domain: DomainConfig, contract: EnvironmentContract) -> dict[str, object]:
+def _route(domain: DomainConfig, contract: EnvironmentContract) -> dict[str, Any] | None:
+    if contract.gateway is None:
+        return None
     return http_route(
         domain=domain.name,
         aliases=domain.header_aliases,

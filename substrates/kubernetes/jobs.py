@@ -1,7 +1,7 @@
 """Jobs of releases as Jobs of Kubernetes: submitted, not awaited, and run once by name."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pulumi
@@ -12,6 +12,7 @@ from components.object_store import ObjectStoreAccess
 from components.pods import (
     CONFIG_DIRECTORY,
     SCRATCH,
+    SecretKey,
     container_security,
     labels_of,
     pod_security,
@@ -38,6 +39,14 @@ class Size:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Mounted:
+    """A Secret as files."""
+
+    secret: str
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class JobPlacement:
     """Where and under whom the jobs of a domain run."""
 
@@ -48,6 +57,12 @@ class JobPlacement:
     service_accounts: Mapping[str, pulumi.Input[str]]
     """Name of the ServiceAccount by role."""
     object_store: ObjectStoreAccess
+    files: Mapping[str, str]
+    """Configuration files that every job finds beside its own."""
+    secrets: Mapping[str, Mapping[str, SecretKey]]
+    """Environment variables from Secrets, by role."""
+    mounted: Mapping[str, Mounted]
+    """Secrets as files, by role."""
     size: Size
     accelerated_size: Size
     gpus: int = 0
@@ -56,6 +71,8 @@ class JobPlacement:
     """Of the nodes for accelerated jobs."""
     price_class: str = "on-demand"
     """How those nodes were bought: what a run's GPU time is priced by."""
+    after: Sequence[pulumi.Resource] = ()
+    """What must stand before any job, such as its role."""
 
 
 class KubernetesJobs:
@@ -71,13 +88,15 @@ class KubernetesJobs:
         # image, size or toleration is for jobs to come: nobody wants a training that runs for days
         # to begin again because of one.
         kept = ["data", "spec", "metadata.labels"]
-        options = pulumi.ResourceOptions(provider=placement.provider, ignore_changes=kept)
+        options = pulumi.ResourceOptions(
+            provider=placement.provider, ignore_changes=kept, depends_on=list(placement.after)
+        )
         opts = pulumi.ResourceOptions.merge(opts, options)
         config = core.v1.ConfigMap(
             name,
             metadata=_metadata(name, job, placement),
             immutable=True,
-            data=dict(job.files),
+            data={**placement.files, **job.files},
             opts=opts,
         )
         return batch.v1.Job(
@@ -188,6 +207,7 @@ def _pod(job: Job, placement: JobPlacement, config: pulumi.Input[str]) -> core.v
             ),
             _scratch("work", size.disk),
             _scratch("scratch", "1Gi"),
+            *(_secret_volume(each) for each in _mounted(job, placement)),
         ],
     )
 
@@ -204,6 +224,7 @@ def _container(
     gpus = placement.gpus if name == "job" and job.accelerated else 0
     devices = {GPU: str(gpus)} if gpus else {}
     held = {"memory": size.memory, "ephemeral-storage": size.disk, **devices}
+    secrets = {**placement.object_store.secrets, **placement.secrets.get(job.role, {})}
     values = {
         **placement.object_store.environment,
         "HOME": SCRATCH,
@@ -216,7 +237,7 @@ def _container(
         command=list(command),
         env=[
             *(core.v1.EnvVarArgs(name=key, value=value) for key, value in values.items()),
-            *(secret_variable(key, ref) for key, ref in placement.object_store.secrets.items()),
+            *(secret_variable(key, ref) for key, ref in secrets.items()),
         ],
         resources=core.v1.ResourceRequirementsArgs(requests={"cpu": size.cpu, **held}, limits=held),
         security_context=container_security(),
@@ -224,7 +245,21 @@ def _container(
             core.v1.VolumeMountArgs(name="config", mount_path=CONFIG_DIRECTORY, read_only=True),
             core.v1.VolumeMountArgs(name="work", mount_path=WORK),
             core.v1.VolumeMountArgs(name="scratch", mount_path=SCRATCH),
+            *(
+                core.v1.VolumeMountArgs(name=each.secret, mount_path=each.path, read_only=True)
+                for each in _mounted(job, placement)
+            ),
         ],
+    )
+
+
+def _mounted(job: Job, placement: JobPlacement) -> list[Mounted]:
+    return [placement.mounted[job.role]] if job.role in placement.mounted else []
+
+
+def _secret_volume(mounted: Mounted) -> core.v1.VolumeArgs:
+    return core.v1.VolumeArgs(
+        name=mounted.secret, secret=core.v1.SecretVolumeSourceArgs(secret_name=mounted.secret)
     )
 
 

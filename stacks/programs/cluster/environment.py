@@ -19,11 +19,13 @@ from serving.billing.prices import PriceTable
 from stacks import contract as contracts
 from stacks.config.bifrost import Direct
 from stacks.config.cluster_environment import ClusterEnvironment
+from stacks.config.existing import ExistingCluster
 from stacks.config.images import refuse_unbuilt
 from stacks.config.load import ClusterStack
+from stacks.policies.names import Account
 from stacks.programs.cluster.base import Base, declare_base
 from stacks.programs.cluster.charts import Charts
-from stacks.programs.cluster.context import OPERATIONS, SERVING, TRAINING, Cluster, Workload
+from stacks.programs.cluster.context import OPERATIONS, SERVING, Cluster, Workload
 from stacks.programs.cluster.contract import Parts, contract_of
 from stacks.programs.cluster.edge import RouterAddress, declare_edge, edge_pods
 from stacks.programs.cluster.gateway import (
@@ -101,7 +103,8 @@ def _foundation(config: ClusterEnvironment) -> _Foundation:
             eks=base.eks,
             prefix=config.prefix,
             tags=base.cluster.tags,
-            secrets=config.secret_arns,
+            secrets=_secrets(config),
+            databases=_arn(config, "rds", f"db:{config.prefix}-*"),
         )
     )
     storage = declare_storage(config.storage, base.cluster, prefix=config.prefix)
@@ -114,6 +117,24 @@ def _foundation(config: ClusterEnvironment) -> _Foundation:
         charts=charts,
         ready=ready,
     )
+
+
+def _secrets(config: ClusterEnvironment) -> list[str]:
+    """What External Secrets may read."""
+    source = config.services.secrets
+    if source.source == "existing":
+        return []
+    return [_arn(config, "secretsmanager", f"secret:{source.prefix}/*")]
+
+
+def _arn(config: ClusterEnvironment, service: str, resource: str) -> str:
+    cluster = config.cluster
+    if isinstance(cluster, ExistingCluster):
+        return ""
+    partition = Account(
+        account=cluster.account, region=cluster.region, prefix=config.prefix
+    ).partition
+    return f"arn:{partition}:{service}:{cluster.region}:{cluster.account}:{resource}"
 
 
 def _roles(config: ClusterEnvironment, storage: Storage) -> list[pulumi.Resource]:

@@ -9,9 +9,10 @@ import pulumi
 import pulumi_aws as aws
 
 from components import clickhouse_operator, postgres, valkey
+from components.charts import ChartSource
 from components.clickhouse_operator import ClickHouseOperator, ClickHouseOperatorArgs
 from components.external_secrets import RemoteSecret
-from components.langfuse import ChartReference, Langfuse, LangfuseArgs
+from components.langfuse import Langfuse, LangfuseArgs
 from components.langfuse_values import (
     KEYS,
     RELEASE,
@@ -37,7 +38,7 @@ from stacks.programs.cluster.stores import (
 from stacks.programs.cluster.traces import LANGFUSE_WEB_PORT, PROJECT_KEYS
 from stacks.telemetry import NO_TELEMETRY
 
-Charts = Callable[[str], ChartReference]
+Charts = Callable[[str], ChartSource]
 """The chart of a name, as the lock file pins it."""
 
 _VERSION: Final = "4.4.0"

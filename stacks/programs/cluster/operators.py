@@ -34,8 +34,10 @@ class OperatorsArgs:
     """None on a cluster that exists already."""
     prefix: str
     tags: Mapping[str, str]
-    secrets: Sequence[pulumi.Input[str]]
+    secrets: Sequence[str]
     """ARNs in Secrets Manager that External Secrets may read."""
+    databases: str
+    """Pattern of the ARNs of databases whose passwords it may read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +119,9 @@ def _of_operators(args: OperatorsArgs) -> list[_Chart]:
                 security="restricted",
                 values={"installCRDs": True, "serviceAccount": {"name": "external-secrets"}},
                 service_account="external-secrets",
-                statements=policies.read_secrets(args.secrets) if args.secrets else (),
+                statements=policies.read_secrets(args.secrets, args.databases)
+                if args.secrets
+                else (),
             ),
         ),
         "kgateway": (

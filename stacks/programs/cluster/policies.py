@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import pulumi
-
 Statement = Mapping[str, Any]
 
 _BALANCER_TAG: Final = "elbv2.k8s.aws/cluster"
@@ -13,14 +11,19 @@ _NAMES: Final = "k8s-"
 """How the controller begins the names of load balancers."""
 
 
-def read_secrets(arns: Sequence[pulumi.Input[str]]) -> tuple[Statement, ...]:
-    """Of External Secrets."""
+def read_secrets(arns: Sequence[str], databases: str) -> tuple[Statement, ...]:
+    """Of External Secrets.
+
+    Args:
+        arns: Secrets of the environment.
+        databases: Pattern of the ARNs of its databases. RDS names the secrets of their passwords
+            itself, so their tag tells them from those of others.
+    """
+    actions = ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"]
+    of_database = {"StringLike": {"aws:ResourceTag/aws:rds:primaryDBInstanceArn": databases}}
     return (
-        {
-            "Effect": "Allow",
-            "Action": ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"],
-            "Resource": list(arns),
-        },
+        {"Effect": "Allow", "Action": actions, "Resource": list(arns)},
+        {"Effect": "Allow", "Action": actions, "Resource": "*", "Condition": of_database},
     )
 
 

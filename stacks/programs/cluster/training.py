@@ -10,9 +10,8 @@ from components.model_pool import PodGroup
 from components.pods import NAME_LABEL, Peer, PodPeer, metadata, network_policy
 from registry.names import PoolName
 from registry.release import StepKind
-from stacks.programs.cluster.context import TRAINING, Cluster
+from stacks.programs.cluster.context import SERVING, TRAINING, Cluster
 from stacks.programs.cluster.pools import PoolEndpoint
-from stacks.programs.cluster.context import SERVING
 
 _STEPS: Final[tuple[StepKind, ...]] = ("dataset", "train", "publish", "evaluate", "release")
 

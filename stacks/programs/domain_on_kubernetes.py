@@ -1,0 +1,186 @@
+"""A domain in an environment on Kubernetes: its tenant, and under whom its jobs run."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final, get_args
+
+import pulumi
+import pulumi_aws as aws
+import pulumi_kubernetes as kubernetes
+
+from components.job_accounts import JobAccounts, JobAccountsArgs, account_of
+from components.kubernetes_tenant import KubernetesTenant, KubernetesTenantArgs
+from components.object_store import ObjectStoreAccess
+from components.pods import NetworkPeer, SecretKey
+from registry.release import StepKind
+from serving.edge.policies import Bucket, domain_policy
+from stacks.config.domain import DomainConfig
+from stacks.contract import (
+    AwsPlace,
+    EnvironmentContract,
+    KubernetesPlace,
+    ObjectStorePlace,
+    TrainingNodes,
+)
+from stacks.job_specs import inputs_of
+from stacks.policies.names import Account
+from stacks.policies.steps import step_access, step_permissions
+from stacks.programs.cluster import access
+from stacks.programs.cluster.contract import PUBLIC_KEY
+from stacks.programs.cluster.identities import Identities
+from stacks.programs.cluster.storage import EVALUATION_KEYS
+from stacks.programs.place import DomainPlace
+from substrates.kubernetes.jobs import JobPlacement, KubernetesJobs, Mounted, Size
+
+_STEPS: Final[tuple[StepKind, ...]] = get_args(StepKind)
+_CREDENTIALS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+_MLFLOW_LOGIN: Final = ("username", "password")
+_SMALL: Final = Size(cpu="500m", memory="4Gi", disk="20Gi")
+_KEPT_VCPU, _KEPT_GIB = 1, 2
+"""Of a training node, for what runs on every node."""
+
+
+def declare_on_kubernetes(
+    domain: DomainConfig,
+    contract: EnvironmentContract,
+    place: KubernetesPlace,
+    *,
+    record_of: Callable[[Sequence[str]], str],
+    http_route: dict[str, Any] | None,
+) -> DomainPlace:
+    """Declare tenant, ServiceAccounts and roles.
+
+    Args:
+        domain: The domain.
+        contract: What its environment says of itself.
+        place: The cluster of it.
+        record_of: Renders the tenancy record from the hashes of the valid keys.
+        http_route: Its HTTPRoute; None where the environment has no Gateway.
+
+    Raises:
+        ValueError: A dataset is not where the domain's jobs may read.
+    """
+    provider = access.provider(f"{contract.environment}-cluster", place.access)
+    tenant = KubernetesTenant(
+        domain.name,
+        KubernetesTenantArgs(
+            provider=provider,
+            namespace=contract.namespace,
+            key_namespace=place.training_namespace,
+            domain=domain.name,
+            record_of=record_of,
+            key_serials=domain.key_serials,
+            http_route=http_route,
+            policies=_policies(domain, contract, place),
+        ),
+    )
+    ready = _identities(domain, contract, place)
+    accounts = JobAccounts(
+        f"{domain.name}-jobs",
+        JobAccountsArgs(
+            provider=provider,
+            namespace=place.training_namespace,
+            domain=domain.name,
+            roles=_STEPS,
+        ),
+    )
+    jobs = KubernetesJobs(_placement(provider, place, accounts, ready))
+    return DomainPlace(jobs=jobs, key=tenant.key)
+
+
+def _policies(
+    domain: DomainConfig, contract: EnvironmentContract, place: KubernetesPlace
+) -> list[dict[str, Any]]:
+    if place.requests_per_second is None or place.burst is None:
+        return []
+    limit = Bucket(per_second=place.requests_per_second, burst=place.burst)
+    return [domain_policy(domain.name, contract.namespace, limit)]
+
+
+def _identities(
+    domain: DomainConfig, contract: EnvironmentContract, place: KubernetesPlace
+) -> tuple[pulumi.Resource, ...]:
+    """A role in AWS for each kind of job: none can do what another's is for."""
+    if place.aws is None:
+        return ()
+    identities = _in_account(place.aws, domain)
+    found: list[pulumi.Resource] = []
+    for step in _STEPS:
+        uris = inputs_of(step, domain, contract)
+        identity = identities.of_pods(
+            identities.account.role_name(domain.name, step),
+            capacity=step,
+            namespace=place.training_namespace,
+            service_account=account_of(domain.name, step),
+            statements=partial(
+                step_permissions,
+                kind=step,
+                accesses=step_access(identities.account, step, domain.name, uris),
+            ),
+        )
+        found += identity.ready
+    return tuple(found)
+
+
+def _in_account(place: AwsPlace, domain: DomainConfig) -> Identities:
+    return Identities(
+        provider=aws.Provider("aws", region=place.region, allowed_account_ids=[place.account]),
+        account=Account(account=place.account, region=place.region, prefix=place.prefix),
+        cluster=place.cluster,
+        storage_key=place.storage_key,
+        signing_key=place.signing_key,
+        tags={**place.tags, "domain": domain.name, "customer": domain.customer},
+    )
+
+
+def _placement(
+    provider: kubernetes.Provider,
+    place: KubernetesPlace,
+    accounts: JobAccounts,
+    ready: tuple[pulumi.Resource, ...],
+) -> JobPlacement:
+    nodes = place.training
+    return JobPlacement(
+        provider=provider,
+        namespace=place.training_namespace,
+        images={"infra": place.infra_image, "train": place.train_image},
+        service_accounts=accounts.names,
+        object_store=_object_store(place.object_store),
+        files={PUBLIC_KEY: place.evaluation_public_key},
+        secrets={"train": _login(place.mlflow_secret)},
+        mounted={"evaluate": Mounted(secret=place.evaluation_secret, path=EVALUATION_KEYS)}
+        if place.evaluation_secret
+        else {},
+        size=_SMALL,
+        accelerated_size=_SMALL if nodes is None else _whole(nodes),
+        gpus=0 if nodes is None else nodes.gpus,
+        node_labels={} if nodes is None else nodes.labels,
+        price_class="on-demand" if nodes is None else nodes.price,
+        after=ready,
+    )
+
+
+def _whole(nodes: TrainingNodes) -> Size:
+    """A training job has a node to itself."""
+    return Size(
+        cpu=str(max(nodes.vcpu - _KEPT_VCPU, 1)),
+        memory=f"{max(nodes.ram_gib - _KEPT_GIB - nodes.ram_gib // 10, 1)}Gi",
+        disk="200Gi" if nodes.gpus else "20Gi",
+    )
+
+
+def _object_store(place: ObjectStorePlace) -> ObjectStoreAccess:
+    secrets = (
+        {name: SecretKey(secret=place.secret, key=name) for name in _CREDENTIALS}
+        if place.secret
+        else {}
+    )
+    peers = tuple(NetworkPeer(cidr=cidr, port=port) for cidr, port in place.networks.items())
+    return ObjectStoreAccess(environment=place.environment, secrets=secrets, peers=peers)
+
+
+def _login(secret: str) -> dict[str, SecretKey]:
+    # Where MLflow's own client looks.
+    return {
+        f"MLFLOW_TRACKING_{key.upper()}": SecretKey(secret=secret, key=key) for key in _MLFLOW_LOGIN
+    }
