@@ -69,9 +69,18 @@ class Program:
                 yield each
 
 
+Answer = Callable[[Mapping[str, Any]], dict[str, Any]]
+"""What a provider's function gives for its arguments."""
+
+
 class _Mocks(mocks.Mocks):
-    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], None]:
-        raise AssertionError(f"{args.token} asks a provider: components do not")
+    def __init__(self, answers: Mapping[str, Answer]) -> None:
+        self._answers = answers
+
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        if args.token not in self._answers:
+            raise AssertionError(f"{args.token} asks a provider: components do not")
+        return self._answers[args.token](args.args), []
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
         outputs = dict(args.inputs)
@@ -87,6 +96,11 @@ def _answers(args: mocks.MockResourceArgs) -> dict[str, Any]:
         return {"clusterSecurityGroupId": "sg-cluster", "kubeconfigJson": _KUBECONFIG}
     if args.typ == "aws:eks/nodeGroup:NodeGroup":
         return {"resources": [{"autoscalingGroups": [{"name": f"eks-{args.name}"}]}]}
+    if args.typ == "aws:rds/instance:Instance":
+        secret = {"secretArn": f"arn:aws:test::123456789012:secret:rds!db-{args.name}"}
+        return {"address": f"{args.name}.rds.test", "masterUserSecrets": [secret], "port": 5432}
+    if args.typ == "aws:elasticache/replicationGroup:ReplicationGroup":
+        return {"primaryEndpointAddress": f"{args.name}.cache.test"}
     if args.typ == "aws:ec2/launchTemplate:LaunchTemplate":
         return {"latestVersion": 1}
     if args.typ.startswith("aws:") and "arn" not in args.inputs:
@@ -97,8 +111,8 @@ def _answers(args: mocks.MockResourceArgs) -> dict[str, Any]:
 class _Monitor(mocks.MockMonitor):
     """Also keeps what the mocks are not told: parents and registered outputs."""
 
-    def __init__(self, program: Program) -> None:
-        super().__init__(_Mocks())
+    def __init__(self, program: Program, given: _Mocks) -> None:
+        super().__init__(given)
         self._program = program
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802  as the base class
@@ -121,10 +135,18 @@ class _Monitor(mocks.MockMonitor):
         return super().RegisterResourceOutputs(request)
 
 
-def declare(build: Callable[[], object]) -> Program:
-    """Run a program to its end."""
+def declare(
+    build: Callable[[], object], answers: Mapping[str, Answer] | None = None, stack: str = "prod"
+) -> Program:
+    """Run a program to its end.
+
+    Args:
+        build: The program.
+        answers: What providers answer, by the token of the function that is asked.
+        stack: Name of the stack.
+    """
     program = Program()
-    with _mocked(program):
+    with _mocked(program, _Mocks(answers or {}), stack):
 
         def run() -> None:
             build()
@@ -134,11 +156,17 @@ def declare(build: Callable[[], object]) -> Program:
 
 
 @contextmanager
-def _mocked(program: Program) -> Iterator[None]:
+def _mocked(program: Program, given: _Mocks, stack: str) -> Iterator[None]:
     # Another test may have ended the loop that Pulumi's futures would use.
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    set_mocks(_Mocks(), project="pipeline", stack="prod", preview=False, monitor=_Monitor(program))
+    set_mocks(
+        given,
+        project="pipeline",
+        stack=stack,
+        preview=False,
+        monitor=_Monitor(program, given),
+    )
     try:
         yield
     finally:
