@@ -8,7 +8,7 @@ from rich.console import Console
 
 from stacks import charts_lock
 from stacks.charts_download import TIMEOUT_S, DownloadError, download
-from stacks.charts_lock import LockedChart
+from stacks.charts_lock import LockedChart, read_lock
 from stacks.config.load import ConfigError
 
 
@@ -45,7 +45,7 @@ def fetch() -> None:
 def _downloaded(*, pinned_only: bool = False) -> Iterator[tuple[str, LockedChart, bytes]]:
     with httpx.Client(follow_redirects=True, timeout=TIMEOUT_S) as client:
         try:
-            for name, chart in charts_lock.read_lock().items():
+            for name, chart in read_lock().items():
                 if pinned_only and chart.digest is None:
                     continue
                 archive = download(chart, client)

@@ -179,8 +179,6 @@ def test_nodes_have_encrypted_disks_and_metadata_with_tokens_alone(program):
         assert template.inputs["metadataOptions"]["httpPutResponseHopLimit"] == 1
         specifications = template.inputs["tagSpecifications"]
         tagged = {each["resourceType"]: each["tags"] for each in specifications}
-            each["resourceType"]: each["tags"] for each in template.inputs["tagSpecifications"]
-        }
         assert all(tagged[kind].items() >= TAGS.items() for kind in ("instance", "volume"))
 
 
