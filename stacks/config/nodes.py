@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
@@ -264,22 +264,50 @@ class NodeGroups(Config):
         )
 
 
-def refuse_block_upgrade(nodes: NodeGroups, deployed: str | None) -> None:
-    """Check that a block's nodes are upgraded while there are none, as EKS asks.
+def block_state(nodes: NodeGroups, tags: Mapping[str, str]) -> dict[str, object] | None:
+    """What a stack keeps about the nodes of its Capacity Block; None without one.
 
     Args:
-        nodes: What is wanted.
-        deployed: Kubernetes version of the block's nodes after the last update; None for none.
+        nodes: The node groups.
+        tags: Of every resource, and so of each node.
+    """
+    llm = nodes.llm
+    if llm is None or not isinstance(llm.capacity, CapacityBlock):
+        return None
+    return {
+        "desired": llm.capacity.desired,
+        "nodes": {
+            "capacity.version": llm.capacity.version,
+            "capacity.id": llm.capacity.id,
+            "instance_type": llm.instance_type,
+            "disk_gib": llm.disk_gib,
+            "tags": dict(tags),
+        },
+    }
+
+
+def refuse_block_upgrade(
+    wanted: Mapping[str, Any] | None, deployed: Mapping[str, Any] | None
+) -> None:
+    """Check that a block's nodes are upgraded while there are none, as EKS asks.
+
+    Every change of what a node is made of is an upgrade: it has a new launch template.
+
+    Args:
+        wanted: `block_state` of the configuration.
+        deployed: `block_state` of the last update.
 
     Raises:
-        ValueError: They would be upgraded while they run.
+        ValueError: Nodes would be upgraded while they run.
     """
-    block = nodes.llm.capacity if nodes.llm else None
-    if not isinstance(block, CapacityBlock) or deployed is None:
+    if not wanted or not deployed or not (wanted["desired"] or deployed["desired"]):
         return
-    if block.version != deployed and block.desired:
+    # Numbers come back from a stack's outputs as floats, which compare alike.
+    changed = [key for key, of in wanted["nodes"].items() if deployed["nodes"].get(key) != of]
+    if changed:
         raise ValueError(
-            f"cluster.nodes.llm.capacity.version: {deployed} -> {block.version} at desired "
-            f"{block.desired}: EKS upgrades nodes of a Capacity Block at desired size 0 only; set "
-            f"version: '{deployed}' and desired: 0, update, then change the version"
+            f"cluster.nodes.llm: {', '.join(changed)} would change nodes of a Capacity Block, of "
+            f"which {deployed['desired']:.0f} run and {wanted['desired']} are wanted: EKS upgrades "
+            "them at desired size 0 only; change it back, set capacity.desired: 0, update, then "
+            "change it and update, then raise desired"
         )

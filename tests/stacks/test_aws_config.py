@@ -13,7 +13,7 @@ from stacks.catalogue.regions import regions, zones_of
 from stacks.config.aws import require_production
 from stacks.config.existing import ExistingCluster
 from stacks.config.network import Network
-from stacks.config.nodes import NodeGroups, refuse_block_upgrade
+from stacks.config.nodes import NodeGroups, block_state, refuse_block_upgrade
 from tests.aws_configs import REGION, ZONES, block, cluster
 
 
@@ -155,22 +155,35 @@ def test_nodes_that_cannot_be_are_refused(nodes, fix):
     assert fix in message(error)
 
 
-@pytest.mark.parametrize(
-    ("desired", "wanted", "deployed", "is_refused"),
-    [
-        (1, "1.35", "1.34", True),
-        (0, "1.35", "1.34", False),
-        (1, "1.35", "1.35", False),
-        (2, "1.35", None, False),
-    ],
-)
-def test_a_block_is_upgraded_while_it_has_no_nodes(desired, wanted, deployed, is_refused):
-    nodes = NodeGroups.model_validate({"llm": block(desired=desired, version=wanted)})
-    if is_refused:
-        with pytest.raises(ValueError, match=r"version: '1\.34' and desired: 0"):
-            refuse_block_upgrade(nodes, deployed)
-    else:
-        refuse_block_upgrade(nodes, deployed)
+def state(tags=None, *, disk_gib=500, **changes):
+    nodes = NodeGroups.model_validate({"llm": {**block(**changes), "disk_gib": disk_gib}})
+    return block_state(nodes, tags or {})
+
+
+NEW = [{"version": "1.34"}, {"id": "cr-0123456789"}, {"disk_gib": 600}, {"tags": {"owner": "b"}}]
+
+
+@pytest.mark.parametrize("change", NEW)
+@pytest.mark.parametrize(("before", "after"), [(1, 1), (1, 0), (0, 1)])
+def test_nodes_of_a_block_are_not_changed_while_they_run(change, before, after):
+    with pytest.raises(ValueError, match=r"set capacity\.desired: 0, update"):
+        refuse_block_upgrade(state(desired=after), state(desired=before, **change))
+
+
+@pytest.mark.parametrize("change", NEW)
+def test_nodes_of_a_block_are_changed_while_there_are_none(change):
+    refuse_block_upgrade(state(desired=0), state(desired=0, **change))
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 2), (2, 0), (1, 2)])
+def test_a_block_may_grow_and_shrink(before, after):
+    refuse_block_upgrade(state(desired=after), state(desired=before))
+
+
+def test_a_first_block_and_a_last_one_are_no_upgrade():
+    assert block_state(NodeGroups(), {}) is None
+    refuse_block_upgrade(state(), None)
+    refuse_block_upgrade(None, state())
 
 
 @pytest.mark.parametrize(

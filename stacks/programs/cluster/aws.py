@@ -14,12 +14,12 @@ from components.network import Network, NetworkArgs, ZoneSubnets
 from components.node_group import NodeGroup, NodeGroupArgs
 from components.nodes_role import NodesRole, NodesRoleArgs
 from stacks.config import aws as config
-from stacks.config.nodes import NodeGroups, refuse_block_upgrade
+from stacks.config.nodes import NodeGroups, block_state, refuse_block_upgrade
 from stacks.programs.cluster import context
 from stacks.programs.cluster.node_plan import PlannedGroup, planned_groups
 
-BLOCK_VERSION: Final = "block_version"
-"""Output of the stack: Kubernetes version of the nodes of its Capacity Block."""
+_BLOCK: Final = "capacity_block"
+"""Output of the stack about the nodes of its Capacity Block."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,17 +114,21 @@ def declare_aws(cluster: config.EksCluster, naming: Naming) -> Eks:
     )
 
 
-def refuse_upgrade_of_running_block(nodes: NodeGroups) -> None:
-    """Compare a block's version with that of the stack's last update, during preview.
+def keep_block_until_empty(nodes: NodeGroups, tags: Mapping[str, str]) -> None:
+    """Refuse, during preview, an upgrade of nodes in a Capacity Block that run.
 
-    A stack may read its own outputs, as they were when the update began.
+    A stack may read its own outputs, as they were when the update began; this one is compared with
+    what the configuration wants, and then written for the next update.
 
     Args:
-        nodes: What is wanted.
+        nodes: The node groups that are wanted.
+        tags: Of every resource.
     """
     stack = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
-    deployed = pulumi.StackReference("last-update", stack_name=stack).get_output(BLOCK_VERSION)
-    deployed.apply(lambda version: refuse_block_upgrade(nodes, version))
+    deployed = pulumi.StackReference("last-update", stack_name=stack).get_output(_BLOCK)
+    wanted = block_state(nodes, tags)
+    deployed.apply(lambda state: refuse_block_upgrade(wanted, state))
+    pulumi.export(_BLOCK, wanted)
 
 
 def _network(cluster: config.EksCluster, provider: aws.Provider, naming: Naming) -> Network:
