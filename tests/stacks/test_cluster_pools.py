@@ -136,6 +136,7 @@ def argument(program: Program, flag: str, name: str = "vllm-slm") -> str | None:
 def test_every_object_is_one_that_kubernetes_takes(program: Program) -> None:
     for each in program.objects():
         assert "::cluster::" in each.provider
+        assert each.parent in {"pipeline:serving:ModelPool", "pipeline:serving:PoolScaling"}
         kubernetes_schema.check(each.type, each.inputs)
         assert each.inputs["metadata"]["namespace"] == "agentic-serving"
     kinds = sorted(each.type.rpartition(":")[2] for each in program.objects())
@@ -146,6 +147,14 @@ def test_every_object_is_one_that_kubernetes_takes(program: Program) -> None:
     assert kinds == sorted([*of_a_pool, *of_a_pool, "ScaledObject"])
     names = [(each.type, each.name) for each in program.resources]
     assert len(set(names)) == len(names)
+
+
+def test_a_pool_says_where_it_is(program: Program) -> None:
+    assert program.outputs["pipeline:serving:ModelPool::prod-pool-slm"] == {
+        "deployment": "vllm-slm",
+        "service": "vllm-slm-svc",
+        "pods_service": "vllm-slm-pods",
+    }
 
 
 def test_the_fields_of_the_guide_are_there(program: Program) -> None:
