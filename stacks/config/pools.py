@@ -64,6 +64,16 @@ class Weights(Config):
     source: BucketWeights | VolumeWeights = Field(
         discriminator="kind", description="a bucket, streamed, or a volume that holds the files"
     )
+    unquantised: BucketWeights | VolumeWeights | None = Field(
+        None,
+        discriminator="kind",
+        description="the same weights in bf16, to train on; needed where dtype is another",
+    )
+
+    @property
+    def to_train_on(self) -> BucketWeights | VolumeWeights:
+        """Files that training jobs start from."""
+        return self.unquantised or self.source
 
 
 class Replicas(Config):
@@ -199,8 +209,9 @@ class ModelPool(Config):
 
     @property
     def base_id(self) -> str:
-        """Identity of the base weights: part of every training digest."""
-        return f"{self.profile.hf_id}@{self.weights.revision}/{self.weights.dtype}"
+        """Identity of the weights that are trained on: part of every training digest."""
+        dtype = "bf16" if self.weights.unquantised else self.weights.dtype
+        return f"{self.profile.hf_id}@{self.weights.revision}/{dtype}"
 
     @field_validator("model")
     @classmethod

@@ -25,8 +25,8 @@ def llm(**changes: Any) -> dict[str, Any]:
     return {
         "model": "Llama-3.3-70B-Instruct",
         "weights": weights("bf16"),
-        "served_model_name": "glm5",
-        "aliases": ["Llama-3.3-70B-Instruct", "glm-5-32b"],
+        "served_model_name": "Llama-3.3-70B-Instruct",
+        "aliases": ["glm5", "glm-5-32b"],
         "adapters": True,
         "tensor_parallel_size": 8,
         "surge": False,

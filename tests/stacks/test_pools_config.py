@@ -188,6 +188,17 @@ def test_other_files_are_another_base() -> None:
     assert pool(slm(weights=volume_weights("fp8"))).base_id in ids
 
 
+def test_another_quantisation_of_what_is_trained_on_trains_nothing_anew() -> None:
+    unquantised = {"kind": "bucket", "uri": "s3://models-prod/original"}
+    served = [
+        pool(slm(weights={**weights(dtype), "unquantised": unquantised}))
+        for dtype in ("fp8", "int4")
+    ]
+    assert served[0].base_id == served[1].base_id == pool(slm(weights=weights("bf16"))).base_id
+    assert served[0].weights.to_train_on.model_dump() == unquantised
+    assert pool(slm()).weights.to_train_on.model_dump() == weights("fp8")["source"]
+
+
 def test_every_option_is_described() -> None:
     def missing(schema: dict[str, Any]) -> list[str]:
         definitions = schema["$defs"] | {"ModelPool": schema}
