@@ -32,4 +32,4 @@ def record_of(config_map: Any) -> bytes:
         raise RegistryError(
             f"{place}: domain: {record.domain!r}, whose record is in {tenancy_name(record.domain)}"
         )
-    return data.encode()
+    return str(data).encode()

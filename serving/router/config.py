@@ -21,6 +21,8 @@ class Via(Document):
     """What the gateway knows the pool by: `model` is sent as `<provider>/<served model>`."""
     key: SecretSource | None = None
     """The router's own key for the gateway, sent as a bearer token."""
+    customer_keys: dict[str, SecretSource] = Field(default_factory=dict)
+    """Keys for the requests of customers that have limits of their own there; others use `key`."""
 
 
 class PoolConfig(Document):

@@ -18,6 +18,7 @@ from serving.router.admission import InFlight, admit, authenticate
 from serving.router.body import forwarded
 from serving.router.config import BreakerLimits, PoolConfig, RouterConfig
 from serving.router.errors import Refusal, RefusedError
+from serving.router.gateway_keys import GatewayKeys
 from serving.router.metering import Meter
 from serving.router.metrics import RouterMetrics
 from serving.router.model_servers import ModelServers
@@ -76,10 +77,8 @@ class Router:
         self._targets = Targets(
             limits, self._aliases, self._watch.of, self._servers, on_waiting=metrics.waits
         )
-        self._routes = {
-            (pool, path): Route(self._servers[pool], path, _gateway_headers(settings))
-            for pool, settings in config.pools.items()
-            for path in _OPERATIONS
+        self._gateway_keys = {
+            pool: GatewayKeys(settings.via) for pool, settings in config.pools.items()
         }
         self._relay = Relay(
             Upstream(session, connect_timeout_s=limits.connect_timeout_s),
@@ -196,7 +195,11 @@ class Router:
             return await self._relay.serve(
                 request,
                 admitted.exchange,
-                self._routes[target.pool, request.path],
+                Route(
+                    self._servers[target.pool],
+                    request.path,
+                    self._gateway_keys[target.pool].headers(caller.tenant.customer),
+                ),
                 forwarded(admitted.body, target, caller.tenant.domain, provider=provider),
                 keep_usage_chunk=admitted.body.wants_usage,
             )
@@ -309,12 +312,6 @@ def _servers(
     servers = ModelServers(limits, settings.via, metrics.breakers_opened.labels(pool).inc)
     servers.replace(settings.servers)
     return servers
-
-
-def _gateway_headers(settings: PoolConfig) -> dict[str, str]:
-    if settings.via is None or settings.via.key is None:
-        return {}
-    return {"Authorization": f"Bearer {settings.via.key.read()}"}
 
 
 def _aliases(config: RouterConfig) -> PoolAliases:

@@ -20,7 +20,7 @@ from stacks.config.pools import (
     refuse_short_drains,
     refuse_what_does_not_fit,
 )
-from stacks.config.router import RouterOptions
+from stacks.config.router import RouterOptions, refuse_pools_that_nobody_wakes
 from stacks.config.services import ServicesConfig
 from stacks.config.storage import StorageConfig
 from stacks.operators import Operator
@@ -122,6 +122,7 @@ class ClusterEnvironment(Config):
         nodes = {pool: self.cluster.pool_nodes(pool) for pool in self.pools}
         refuse_what_does_not_fit(self.pools, self.adapters, nodes)
         refuse_short_drains(self.pools, self.router.limits.longest_answer_s)
+        refuse_pools_that_nobody_wakes(self.pools, self.router.limits)
         return self
 
     @model_validator(mode="after")

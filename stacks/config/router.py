@@ -1,10 +1,13 @@
 """Configuration of the router of an environment on Kubernetes."""
 
+from collections.abc import Mapping
 from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from registry.names import PoolName
 from stacks.config.base import Config
+from stacks.config.pools import ModelPool
 
 _PROCESS_MIB = 256
 _COPIES = 2
@@ -89,3 +92,19 @@ class RouterOptions(Config):
     def termination_s(self) -> int:
         """Time that a router pod has to end: its longest answer, and shipping what it recorded."""
         return self.drain_delay_s + self.limits.longest_answer_s + _SHIPPING_S
+
+
+def refuse_pools_that_nobody_wakes(
+    pools: Mapping[PoolName, ModelPool], limits: RouterLimits
+) -> None:
+    """Check that requests may wait for a pool that is scaled to zero: they are what wakes it.
+
+    Raises:
+        ValueError: None may.
+    """
+    for pool, config in pools.items():
+        if config.scale_to_zero and limits.max_waiting == 0:
+            raise ValueError(
+                f"pools.{pool}.scale_to_zero: nothing would wake it, because "
+                "router.limits.max_waiting is 0: allow some requests to wait, or keep a server"
+            )

@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
-from pulumi.runtime import mocks, set_mocks
+from pulumi.runtime import mocks, rpc, set_mocks
 from pulumi.runtime.settings import reset_options
 
 COMPONENT = "pipeline:"
 KUBERNETES = "kubernetes:"
+DOMAIN_KEY = "pipeline:local:DomainKey"
 _SUFFIX = "-0a1b2c3d"
 _KUBECONFIG = json.dumps(
     {
@@ -27,6 +28,22 @@ _KUBECONFIG = json.dumps(
         ]
     }
 )
+
+
+def domain_key(serial: int) -> dict[str, str]:
+    """What stands in for a random key and its hash."""
+    return {"key": f"cmp_key_{serial}", "key_hash": f"sha256:{serial:064x}"}
+
+
+def revealed(value: Any) -> Any:
+    """What a secret holds.
+
+    Raises:
+        AssertionError: The value is none: it would be in plain text in the stack's state.
+    """
+    assert isinstance(value, Mapping), "not a secret"
+    assert value.get(rpc._special_sig_key) == rpc._special_secret_sig, "not a secret"
+    return value["value"]
 
 
 @dataclass(frozen=True)
@@ -91,7 +108,9 @@ class _Mocks(mocks.Mocks):
 
 
 def _answers(args: mocks.MockResourceArgs) -> dict[str, Any]:
-    """What AWS would add."""
+    """What a provider would add."""
+    if args.typ == DOMAIN_KEY:
+        return domain_key(int(args.inputs["serial"]))
     if args.typ == "eks:index:Cluster":
         return {"clusterSecurityGroupId": "sg-cluster", "kubeconfigJson": _KUBECONFIG}
     if args.typ == "aws:eks/nodeGroup:NodeGroup":

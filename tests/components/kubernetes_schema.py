@@ -31,7 +31,7 @@ def check(type_: str, inputs: Mapping[str, Any]) -> None:
         AssertionError: A field does not exist, is missing, or has a value that cannot be.
     """
     _, group, kind = type_.split(":")
-    if group.startswith(("monitoring.coreos.com", "keda.sh")):
+    if group.startswith(("monitoring.coreos.com", "keda.sh", "gateway.")):
         # A custom resource: pulumi_kubernetes knows its frame only.
         assert {"apiVersion", "kind", "metadata", "spec"} == set(inputs)
     else:

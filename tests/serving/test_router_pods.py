@@ -239,6 +239,7 @@ async def test_a_bad_adapter_takes_down_its_own_domain_alone(pods: Pods) -> None
 
 async def test_a_gateway_before_the_pool_gets_what_every_server_holds(pods: Pods) -> None:
     key = await _two(pods)
+    other = await pods.live("stock-order", "v1.0", "vllm-0", "vllm-1")
     gateway = pods.all["vllm-0"].vllm
     seen: list[tuple[str | None, str]] = []
 
@@ -252,13 +253,23 @@ async def test_a_gateway_before_the_pool_gets_what_every_server_holds(pods: Pods
 
     app = web.Application()
     app.router.add_post("/v1/chat/completions", relay)
-    token = pods.world.root / "gateway-key"
-    token.write_text("sk-bf-router\n")
+    default, own = (pods.world.root / name for name in ("default-key", "own-key"))
+    default.write_text("sk-bf-default\n")
+    own.write_text("sk-bf-own\n")
     async with serving(app) as url:
-        via = {"url": url, "provider": "vllm-slm", "key": {"file": str(token)}}
+        via = {
+            "url": url,
+            "provider": "vllm-slm",
+            "key": {"file": str(default)},
+            "customer_keys": {"customer-stock-order": {"file": str(own)}},
+        }
         async with routed(pods, slm={"via": via}) as path:
             await path.answers(key, "bank-ledger-v1.0")
-            assert set(seen) == {("Bearer sk-bf-router", "vllm-slm/bank-ledger-v1.0")}
+            await path.answers(other, "stock-order-v1.0")
+            assert set(seen) == {
+                ("Bearer sk-bf-default", "vllm-slm/bank-ledger-v1.0"),
+                ("Bearer sk-bf-own", "vllm-slm/stock-order-v1.0"),
+            }
             # One of two holds the next release: the gateway might ask the other.
             pods.all["vllm-1"].vllm.base_names = ("another-base",)
             pods.world.go_live("bank-ledger", "v1.1")

@@ -9,7 +9,8 @@ import pulumi
 from pulumi_kubernetes import core
 
 from components.background_service import Scraping
-from components.pods import NetworkPeer, Peer, PodPeer, Resources, SecretKey
+from components.model_pool import PodGroup
+from components.pods import NAME_LABEL, NetworkPeer, Peer, PodPeer, Resources, SecretKey
 from components.router import SERVICE, RouterArgs, RouterService
 from components.router_pod import (
     DOMAINS,
@@ -24,9 +25,13 @@ from serving.cluster_watch.config import ClusterWatchConfig
 from serving.ledger.shipping.config import ShipperConfig
 from serving.router.config import Limits, PoolConfig, RouterConfig, Via
 from serving.settings import Listen
-from serving.tracing.config import TracingConfig
+from serving.tracing.config import SecretSource, TracingConfig
 from stacks.config.router import RouterLimits, RouterOptions
 from stacks.programs.cluster.context import SERVING, Cluster
+from stacks.programs.cluster.pools import PoolEndpoint
+
+ROUTER_PODS: Final = PodGroup(namespace=SERVING, labels={NAME_LABEL: SERVICE})
+"""Pods of the router: clients of the pools and of the gateway before them."""
 
 _EVERYWHERE: Final = "0.0.0.0"  # noqa: S104  inside a pod, behind its NetworkPolicy
 _API_PORTS: Final = (443, 6443)
@@ -52,6 +57,25 @@ class RoutedPool:
     """The gateway before it, or None."""
 
 
+def routed(
+    pools: Mapping[PoolName, PoolEndpoint], via: Mapping[PoolName, Via]
+) -> dict[PoolName, RoutedPool]:
+    """The pools of an environment as the router sees them, behind their gateway if there is one."""
+    return {
+        name: RoutedPool(
+            served_base=pool.served_base,
+            aliases=pool.aliases,
+            quorum=pool.quorum,
+            headless_service=pool.headless_service,
+            pods=pool.pods,
+            http_port=pool.http_port,
+            adapter_sync_port=pool.adapter_sync_port,
+            via=via.get(name),
+        )
+        for name, pool in pools.items()
+    }
+
+
 @dataclass(frozen=True, kw_only=True)
 class RouterWiring:
     """What is around the router."""
@@ -65,7 +89,9 @@ class RouterWiring:
     """The pods that requests come from."""
     tracing: TracingConfig | None = None
     secrets: Mapping[str, SecretKey] = field(default_factory=dict)
-    """Environment variables that `tracing` and the pools' gateways name."""
+    """Environment variables that `tracing`, the pools' gateways and `customer_keys` name."""
+    customer_keys: Mapping[str, str] = field(default_factory=dict)
+    """Variable with the gateway's key for each customer that has limits of its own there."""
     egress: Sequence[Peer] = ()
     """The receiver of traces, and the gateway before the pools."""
     scraping: Scraping | None = None
@@ -123,7 +149,7 @@ def _router(config: RouterOptions, wiring: RouterWiring) -> RouterConfig:
                 served_base=pool.served_base,
                 aliases=pool.aliases,
                 quorum=pool.quorum,
-                via=pool.via,
+                via=_via(pool.via, wiring.customer_keys),
             )
             for name, pool in wiring.pools.items()
         },
@@ -135,6 +161,13 @@ def _router(config: RouterOptions, wiring: RouterWiring) -> RouterConfig:
         tracing=wiring.tracing,
         limits=_limits(config.limits, config.drain_delay_s),
     )
+
+
+def _via(via: Via | None, customer_keys: Mapping[str, str]) -> Via | None:
+    if via is None:
+        return None
+    keys = {customer: SecretSource(env=name) for customer, name in customer_keys.items()}
+    return via.model_copy(update={"customer_keys": keys})
 
 
 def _limits(limits: RouterLimits, drain_delay_s: int) -> Limits:
