@@ -40,7 +40,7 @@ class Operators(Config):
 
     gateway_api: Provision = Field("install", description="CRDs of the Gateway API")
     kgateway: Provision = Field(
-        "install", description="the edge; off: TLS only, no rate limits, no removal of prefixes"
+        "install", description="the edge; off: another implementation, no rate limits, no further headers removed"
     )
     keda: Provision = Field("install", description="scaling of pools; off: replicas.min")
     prometheus: Provision = Field(

@@ -104,7 +104,7 @@ def _edge_url(config: ClusterEnvironment) -> str:
 
 
 def _pool(config: ModelPool, endpoint: PoolEndpoint, models_uri: str) -> PoolContract:
-    source = config.weights.source
+    source = config.weights.to_train_on
     uri = source.uri if isinstance(source, BucketWeights) else f"{models_uri}/{config.model}"
     return PoolContract(
         served_model_name=endpoint.served_base,
