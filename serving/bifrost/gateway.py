@@ -257,7 +257,6 @@ def _virtual_key(plan: GatewayPlan, entry: str, customer: str | None) -> Virtual
                 provider=provider_of(pool),
                 allowed_models=("*",),
                 key_ids=("*",),
-                weight=Decimal(1),
             )
             for pool in plan.pools
         ),

@@ -1,8 +1,8 @@
 """The parts of Bifrost's config.json that are used, as models: what they do not know is refused.
 
-After docs/deployment-guides/config-json/{client,governance,storage}.mdx and docs/providers/
-{custom-providers,custom-pricing,routing-rules}.mdx of maximhq/bifrost (v2.2.5). No Bifrost was run
-against them.
+After transports/config.schema.json (commit 003ecc6a), docs/deployment-guides/config-json/{client,
+governance,storage}.mdx and docs/providers/{custom-providers,custom-pricing,routing-rules}.mdx of
+maximhq/bifrost. No Bifrost was run against them.
 """
 
 from decimal import Decimal
@@ -50,7 +50,7 @@ class NetworkConfig(_Model):
     allow_private_network: bool | None = None
     """Addresses of clusters are refused without it."""
     default_request_timeout_in_seconds: int | None = Field(None, ge=1)
-    stream_idle_timeout_in_seconds: int | None = Field(None, ge=1)
+    stream_idle_timeout_in_seconds: int | None = Field(None, ge=5, le=3600)
     max_retries: int | None = Field(None, ge=0)
 
 
@@ -155,13 +155,12 @@ class RateLimit(_Model):
 
 
 class AllowedProvider(_Model):
-    """What a virtual key may use."""
+    """What a virtual key may use; without weights: the request names its provider itself."""
 
     provider: Identifier
     allowed_models: tuple[str, ...] = Field(min_length=1)
     """In version 2 of the file an empty list refuses all."""
     key_ids: tuple[str, ...] = Field(min_length=1)
-    weight: Share
 
 
 class VirtualKey(_Model):
@@ -180,8 +179,9 @@ class Target(_Model):
 
     provider: Identifier
     model: str | None = None
-    weight: Share
+    weight: Annotated[Number, Field(gt=0, le=1)]
     ttft_timeout_ms: int | None = Field(None, ge=1)
+    """From v2.3.0 on; before, the file is refused with it."""
 
 
 class RoutingRule(_Model):

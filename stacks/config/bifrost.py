@@ -142,7 +142,7 @@ class BifrostConfig(Config):
         default_factory=dict, description="limits by customer; * is for everybody else"
     )
     request_timeout_s: int = Field(600, ge=1, le=3600, description="one answer, to its end")
-    stream_idle_s: int = Field(300, ge=1, le=3600, description="between two tokens")
+    stream_idle_s: int = Field(300, ge=5, le=3600, description="between two tokens")
     cpu: str = Field("1", pattern=r"^[1-9][0-9]*m?$", description="CPU request of a pod")
     memory_mib: int = Field(1024, ge=256, description="memory request and limit of a pod, MiB")
 
