@@ -267,6 +267,7 @@ class _Serving:
             gateway=(edge_pods(self.config.edge, HTTP_PORT),),
             tracing=traces.tracing,
             secrets={**traces.secrets, **gateway.secrets},
+            customer_keys=gateway.customer_keys,
             egress=(*traces.peers, *gateway.egress),
             scraping=scraping(self.config.operations.prometheus, HTTP_PORT)
             if self._has_prometheus

@@ -9,8 +9,7 @@ import pulumi
 from pulumi_kubernetes import core
 
 from components.background_service import Scraping
-from components.model_pool import PodGroup
-from components.pods import NAME_LABEL, NetworkPeer, Peer, PodPeer, Resources, SecretKey
+from components.pods import NetworkPeer, Peer, PodPeer, Resources, SecretKey
 from components.router import SERVICE, RouterArgs, RouterService
 from components.router_pod import (
     DOMAINS,
@@ -28,10 +27,6 @@ from serving.settings import Listen
 from serving.tracing.config import SecretSource, TracingConfig
 from stacks.config.router import RouterLimits, RouterOptions
 from stacks.programs.cluster.context import SERVING, Cluster
-from stacks.programs.cluster.pools import PoolEndpoint
-
-ROUTER_PODS: Final = PodGroup(namespace=SERVING, labels={NAME_LABEL: SERVICE})
-"""Pods of the router: clients of the pools and of the gateway before them."""
 
 _EVERYWHERE: Final = "0.0.0.0"  # noqa: S104  inside a pod, behind its NetworkPolicy
 _API_PORTS: Final = (443, 6443)
@@ -55,25 +50,6 @@ class RoutedPool:
     adapter_sync_port: int
     via: Via | None = None
     """The gateway before it, or None."""
-
-
-def routed(
-    pools: Mapping[PoolName, PoolEndpoint], via: Mapping[PoolName, Via]
-) -> dict[PoolName, RoutedPool]:
-    """The pools of an environment as the router sees them, behind their gateway if there is one."""
-    return {
-        name: RoutedPool(
-            served_base=pool.served_base,
-            aliases=pool.aliases,
-            quorum=pool.quorum,
-            headless_service=pool.headless_service,
-            pods=pool.pods,
-            http_port=pool.http_port,
-            adapter_sync_port=pool.adapter_sync_port,
-            via=via.get(name),
-        )
-        for name, pool in pools.items()
-    }
 
 
 @dataclass(frozen=True, kw_only=True)
