@@ -90,16 +90,20 @@ Answer = Callable[[Mapping[str, Any]], dict[str, Any]]
 """What a provider's function gives for its arguments."""
 
 
-class _Mocks(mocks.Mocks):
+class Mocks(mocks.Mocks):
+    """Answers with what was declared, and to the questions that it was told about."""
+
     def __init__(self, answers: Mapping[str, Answer]) -> None:
         self._answers = answers
 
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        """Answer, or refuse to."""
         if args.token not in self._answers:
             raise AssertionError(f"{args.token} asks a provider: components do not")
         return self._answers[args.token](args.args), []
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
+        """Complete what was declared."""
         outputs = dict(args.inputs)
         if args.typ.startswith(KUBERNETES):
             metadata = dict(outputs.get("metadata") or {})
@@ -130,7 +134,7 @@ def _answers(args: mocks.MockResourceArgs) -> dict[str, Any]:
 class _Monitor(mocks.MockMonitor):
     """Also keeps what the mocks are not told: parents and registered outputs."""
 
-    def __init__(self, program: Program, given: _Mocks) -> None:
+    def __init__(self, program: Program, given: Mocks) -> None:
         super().__init__(given)
         self._program = program
 
@@ -155,7 +159,10 @@ class _Monitor(mocks.MockMonitor):
 
 
 def declare(
-    build: Callable[[], object], answers: Mapping[str, Answer] | None = None, stack: str = "prod"
+    build: Callable[[], object],
+    answers: Mapping[str, Answer] | None = None,
+    stack: str = "prod",
+    engine: Mocks | None = None,
 ) -> Program:
     """Run a program to its end.
 
@@ -163,9 +170,10 @@ def declare(
         build: The program.
         answers: What providers answer, by the token of the function that is asked.
         stack: Name of the stack.
+        engine: Stands in for the engine, instead of one with these answers.
     """
     program = Program()
-    with _mocked(program, _Mocks(answers or {}), stack):
+    with _mocked(program, engine or Mocks(answers or {}), stack):
 
         def run() -> None:
             build()
@@ -175,7 +183,7 @@ def declare(
 
 
 @contextmanager
-def _mocked(program: Program, given: _Mocks, stack: str) -> Iterator[None]:
+def _mocked(program: Program, given: Mocks, stack: str) -> Iterator[None]:
     # Another test may have ended the loop that Pulumi's futures would use.
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)

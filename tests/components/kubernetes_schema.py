@@ -12,6 +12,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import pulumi
 from pulumi import _types
+from pulumi.runtime.rpc import unwrap_rpc_secret
+from pulumi_kubernetes import helm
 
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _LABEL_KEY = re.compile(r"([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
@@ -31,13 +33,19 @@ def check(type_: str, inputs: Mapping[str, Any]) -> None:
         AssertionError: A field does not exist, is missing, or has a value that cannot be.
     """
     _, group, kind = type_.split(":")
-    if group.startswith(("monitoring.coreos.com", "keda.sh", "gateway.")):
+    if group.startswith("helm.sh"):
+        # A release: not an object, and what is in it only its chart knows.
+        _check_fields(helm.v3.ReleaseArgs, inputs, kind)
+        return
+    if group.startswith(("monitoring.coreos.com", "keda.sh", "gateway.", "external-secrets.io")):
         # A custom resource: pulumi_kubernetes knows its frame only.
         assert {"apiVersion", "kind", "metadata", "spec"} == set(inputs)
     else:
         name, version = group.split("/")
         module = import_module(f"pulumi_kubernetes.{name.split('.')[0]}.{version}.{kind}")
-        _check_fields(getattr(module, f"{kind}InitArgs"), inputs, kind)
+        # Of a patch, which is nowhere part of another object, the arguments have the shorter name.
+        end = "Args" if kind.endswith("Patch") else "InitArgs"
+        _check_fields(getattr(module, f"{kind}{end}"), inputs, kind)
     _check_metadata(inputs["metadata"], kind)
     _check_quantities(inputs, kind)
 
@@ -56,7 +64,7 @@ def _check_fields(cls: type, value: Mapping[str, Any], place: str) -> None:
 
 
 def _check_value(type_: Any, value: Any, place: str) -> None:
-    type_ = _plain(type_)
+    type_, value = _plain(type_), unwrap_rpc_secret(value)
     origin = get_origin(type_)
     if origin is Literal:
         assert value in get_args(type_), f"{place}: {value!r}"
@@ -99,7 +107,8 @@ def _check_metadata(metadata: Mapping[str, Any], kind: str) -> None:
     name = metadata.get("name")
     assert name is None or _SUBDOMAIN.fullmatch(name), f"{kind}: name {name!r}"
     is_in_namespace = bool(metadata.get("namespace"))
-    assert is_in_namespace != kind.startswith("Cluster"), f"{kind} is in no namespace, or cannot be"
+    cluster_wide = kind.startswith(("Cluster", "Namespace"))
+    assert is_in_namespace != cluster_wide, f"{kind} is in no namespace, or cannot be"
     for key, value in metadata.get("labels", {}).items():
         assert _LABEL_KEY.fullmatch(key), f"{kind}: label {key!r}"
         assert _LABEL_VALUE.fullmatch(value), f"{kind}: label {key}={value!r}"

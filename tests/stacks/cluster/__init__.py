@@ -1,0 +1,1 @@
+"""Parts of an environment on Kubernetes."""
