@@ -24,8 +24,8 @@ class ChartSource:
     """Path of its archive, an oci:// address, or its name in the repository."""
     version: str
     repository: str | None
-    installed_by_helm: bool
-    """Whether hooks and `lookup` must work; else its objects are rendered."""
+    kind: Literal["release", "chart", "manifest"]
+    """Installed by Helm, so that hooks and `lookup` work; rendered; or no chart but one file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,8 @@ class LockedChart(pulumi.ComponentResource):
             child = pulumi.ResourceOptions.merge(
                 child, pulumi.ResourceOptions(depends_on=[namespace])
             )
-        self.installed = (_release if args.source.installed_by_helm else _chart)(name, args, child)
+        declare = {"release": _release, "chart": _chart, "manifest": _manifest}[args.source.kind]
+        self.installed = declare(name, args, child)
         self.register_outputs({"release": args.release})
 
 
@@ -123,4 +124,10 @@ def _chart(name: str, args: LockedChartArgs, opts: pulumi.ResourceOptions) -> pu
             values=dict(args.values),
         ),
         opts=opts,
+    )
+
+
+def _manifest(name: str, args: LockedChartArgs, opts: pulumi.ResourceOptions) -> pulumi.Resource:
+    return kubernetes.yaml.v2.ConfigFile(
+        name, kubernetes.yaml.v2.ConfigFileArgs(file=args.source.chart), opts=opts
     )

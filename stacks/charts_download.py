@@ -31,6 +31,8 @@ def download(chart: LockedChart, client: httpx.Client) -> bytes:
         DownloadError: It could not be had.
     """
     try:
+        if chart.kind == "manifest":
+            return _get(client, chart.chart)
         if chart.repository is None:
             return _from_registry(chart, client)
         return _from_repository(chart, chart.repository, client)

@@ -22,32 +22,36 @@ class LockedChart(Config):
     """One chart."""
 
     chart: Annotated[
-        str, StringConstraints(pattern=r"^(oci://[a-z0-9.-]+(/[a-z0-9._-]+)+|[a-z0-9-]+)$")
-    ] = Field(description="name in its repository, or an oci:// address")
+        str,
+        StringConstraints(pattern=r"^(oci://[a-z0-9.-]+(/[a-z0-9._-]+)+|[a-z0-9-]+|https://\S+)$"),
+    ] = Field(description="name in its repository, an oci:// address, or one of a manifest")
     repository: Annotated[str, StringConstraints(pattern=r"^https://\S+[^/]$")] | None = Field(
         None, description="address of the repository; none with oci://"
     )
     version: Annotated[str, StringConstraints(pattern=r"^v?\d+\.\d+\.\d+([+-][0-9A-Za-z.-]+)?$")]
     digest: Digest | None = Field(description="of the archive; null until it is resolved")
-    kind: Literal["release", "chart"] = Field(description="installed by Helm, or rendered")
+    kind: Literal["release", "chart", "manifest"] = Field(
+        description="installed by Helm, rendered, or a file of objects (no chart)"
+    )
     reason: str = Field(min_length=10, description="why it is of that kind")
     source: str = Field(min_length=10, description="where name and version were read")
 
     @model_validator(mode="after")
     def _one_address(self) -> Self:
-        if self.is_oci == (self.repository is not None):
-            raise ValueError("give a chart of a repository its address, and an oci:// chart none")
+        has_scheme = "://" in self.chart
+        if has_scheme == (self.repository is not None):
+            raise ValueError("give a chart of a repository its address, and any other none")
+        if self.chart.startswith("https://") != (self.kind == "manifest"):
+            raise ValueError("a manifest has an https:// address, and a chart has none")
         return self
-
-    @property
-    def is_oci(self) -> bool:
-        """Whether it lies in a registry of containers."""
-        return self.chart.startswith("oci://")
 
     @property
     def archive(self) -> str:
         """Name of the file that holds it."""
-        return f"{self.chart.rpartition('/')[2]}-{self.version}.tgz"
+        name = self.chart.rpartition("/")[2]
+        if self.kind == "manifest":
+            return f"{self.version}-{name}"
+        return f"{name}-{self.version}.tgz"
 
 
 class _Lock(Config):

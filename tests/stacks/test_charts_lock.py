@@ -73,10 +73,22 @@ def test_production_takes_no_chart_without_digest():
         require_digests(charts, charts)
 
 
+MANIFEST = {"chart": "https://files.test/v1/crds.yaml", "repository": None, "kind": "manifest"}
+
+
+def test_a_manifest_is_one_file():
+    client = serving({MANIFEST["chart"]: httpx.Response(200, content=ARCHIVE)})
+    manifest = chart(**MANIFEST)
+    assert download(manifest, client) == ARCHIVE
+    assert manifest.archive == "2.21.1-crds.yaml"
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {"repository": None},
+        {**MANIFEST, "kind": "chart"},
+        {"kind": "manifest"},
         {"chart": "oci://registry.test/charts/keda"},
         {"repository": "http://charts.test"},
         {"version": "latest"},

@@ -14,9 +14,11 @@ from tests.components.declared import Program, declare
 
 RELEASE = "kubernetes:helm.sh/v3:Release"
 CHART = "kubernetes:helm.sh/v4:Chart"
+MANIFEST = "kubernetes:yaml/v2:ConfigFile"
 EVERY: frozenset[Operator] = frozenset(
-    {"kgateway", "keda", "prometheus", "external-secrets", "gpu"}
+    {"gateway-api", "kgateway", "keda", "prometheus", "external-secrets", "gpu"}
 )
+DATABASES = "arn:aws:rds:eu-central-1:123456789012:db:acme-*"
 SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:acme-*"
 
 
@@ -34,6 +36,7 @@ def declared(installed=EVERY, *, there=EVERY, in_aws=True, production=False, **n
             prefix=naming.prefix,
             tags=naming.tags,
             secrets=[SECRET],
+            databases=DATABASES,
         )
         declare_operators(args)
 
@@ -84,6 +87,11 @@ def test_charts_come_from_the_lock_with_a_version(program):
         assert is_oci != ("repositoryOpts" in each.inputs), each.name
 
 
+def test_crds_of_the_gateway_api_come_from_a_file_of_the_lock(program):
+    (crds,) = program.of_type(MANIFEST)
+    assert crds.inputs["file"].startswith("https://github.com/kubernetes-sigs/gateway-api/")
+
+
 def test_production_refuses_charts_without_digest():
     with pytest.raises(ValueError, match="no digest, which production needs"):
         declared(production=True)
@@ -128,10 +136,11 @@ def test_the_autoscaler_changes_groups_of_this_cluster_alone(program):
         assert not writes or condition == {"aws:ResourceTag/eks:cluster-name": "acme"}
 
 
-def test_external_secrets_reads_the_named_secrets_alone(program):
-    (statement,) = policy(program, "external-secrets")["Statement"]
-    assert statement["Resource"] == [SECRET]
-    assert all(action.startswith("secretsmanager:") for action in statement["Action"])
+def test_external_secrets_reads_secrets_of_this_environment_alone(program):
+    for statement in policy(program, "external-secrets")["Statement"]:
+        assert all(action.startswith("secretsmanager:") for action in statement["Action"])
+        tags = statement.get("Condition", {}).get("StringLike", {})
+        assert statement["Resource"] == [SECRET] or DATABASES in tags.values()
 
 
 def test_the_load_balancer_controller_deletes_what_it_made_alone(program):

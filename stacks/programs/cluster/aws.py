@@ -124,9 +124,11 @@ def keep_block_until_empty(nodes: NodeGroups, tags: Mapping[str, str]) -> None:
         nodes: The node groups that are wanted.
         tags: Of every resource.
     """
+    wanted = block_state(nodes, tags)
+    if wanted is None:
+        return
     stack = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
     deployed = pulumi.StackReference("last-update", stack_name=stack).get_output(_BLOCK)
-    wanted = block_state(nodes, tags)
     deployed.apply(lambda state: refuse_block_upgrade(wanted, state))
     pulumi.export(_BLOCK, wanted)
 

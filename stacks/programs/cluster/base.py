@@ -12,7 +12,7 @@ from stacks.config.existing import ExistingCluster
 from stacks.contract import ContextAccess
 from stacks.paths import PROJECT
 from stacks.programs.cluster import access
-from stacks.programs.cluster.aws import Eks, Naming, declare_aws
+from stacks.programs.cluster.aws import Eks, Naming, declare_aws, keep_block_until_empty
 from stacks.programs.cluster.context import Cluster
 from stacks.programs.cluster.storage import access_in_vpc, access_to
 
@@ -62,6 +62,7 @@ def declare_base(config: ClusterEnvironment) -> Base:
     if isinstance(config.cluster, ExistingCluster):
         return Base(cluster=_existing(config, config.cluster, tags), place=config.cluster)
     naming = Naming(prefix=config.prefix, protected=config.production, tags=tags)
+    keep_block_until_empty(config.cluster.nodes, tags)
     eks = declare_aws(config.cluster, naming)
     cluster = Cluster(
         environment=config.name,

@@ -46,5 +46,5 @@ class Charts:
             chart=f"./{relpath(archive, ROOT)}" if archive else chart.chart,
             version=chart.version,
             repository=None if archive else chart.repository,
-            installed_by_helm=chart.kind == "release",
+            kind=chart.kind,
         )

@@ -124,8 +124,14 @@ def _of_operators(args: OperatorsArgs) -> list[_Chart]:
                 else (),
             ),
         ),
+        "gateway-api": (_Chart(chart="gateway-api", namespace=_SYSTEM, security=None),),
         "kgateway": (
-            _Chart(chart="kgateway-crds", namespace="kgateway-system", security="baseline"),
+            _Chart(
+                chart="kgateway-crds",
+                namespace="kgateway-system",
+                security="baseline",
+                after=("gateway-api",),
+            ),
             _Chart(
                 chart="kgateway",
                 namespace="kgateway-system",
