@@ -11,7 +11,6 @@ from typing import Final, Literal
 
 WeightsDtype = Literal["bf16", "fp8", "int4"]
 KvCacheDtype = Literal["bf16", "fp8"]
-AttentionKind = Literal["gqa", "mla"]
 
 # int4 in groups of 128 with a bfloat16 scale and a zero point each (AWQ, GPTQ).
 _BYTES: Final[Mapping[WeightsDtype, float]] = {"bf16": 2, "fp8": 1, "int4": 0.5 + 2.5 / 128}
@@ -74,11 +73,6 @@ class ModelProfile:
     licence: str
     source: str
     """Where the numbers are from, and what is not verified."""
-
-    @property
-    def attention_kind(self) -> AttentionKind:
-        """Grouped-query or latent."""
-        return "gqa" if isinstance(self.attention, GroupedQuery) else "mla"
 
     @property
     def unquantised_parameters(self) -> int:

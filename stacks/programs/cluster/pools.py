@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil
 from pathlib import Path
 from typing import Final
@@ -119,8 +120,8 @@ class _Declaration:
         component = PoolComponent(
             name, self._args(), pulumi.ResourceOptions(depends_on=list(self.wiring.after))
         )
-        if self._is_scaled:
-            self._scale(name, component)
+        if self._scaler is not None:
+            self._scale(name, component, self._scaler)
         workload = f"vllm-{self.pool}"
         return PoolEndpoint(
             served_base=self.config.served_model_name,
@@ -140,21 +141,22 @@ class _Declaration:
             component=component,
         )
 
-    @property
-    def _is_scaled(self) -> bool:
+    @cached_property
+    def _scaler(self) -> PoolMetrics | None:
+        """Whom KEDA asks; None where the number of servers does not change."""
         replicas = self.config.replicas
         if replicas.max == replicas.min and not self.config.scale_to_zero:
-            return False
+            return None
         if "keda" in self.cluster.operators and self.wiring.metrics is not None:
-            return True
+            return self.wiring.metrics
         pulumi.log.warn(
             f"pools.{self.pool}: without KEDA and Prometheus it stays at {replicas.min} server(s)"
         )
-        return False
+        return None
 
     @property
     def _minimum(self) -> int:
-        return 0 if self.config.scale_to_zero and self._is_scaled else self.config.replicas.min
+        return 0 if self.config.scale_to_zero and self._scaler else self.config.replicas.min
 
     def _args(self) -> ModelPoolArgs:
         images, metrics = self.cluster.images, self.wiring.metrics
@@ -177,7 +179,7 @@ class _Declaration:
             files=self._files(),
             nodes=self._nodes(),
             replicas=self._minimum,
-            is_scaled=self._is_scaled,
+            is_scaled=self._scaler is not None,
             surge=self.config.surge,
             clients=PoolClients(
                 inference=self.wiring.clients,
@@ -266,10 +268,7 @@ class _Declaration:
             include_candidates=self.config.load_candidates,
         )
 
-    def _scale(self, name: str, component: PoolComponent) -> None:
-        metrics = self.wiring.metrics
-        if metrics is None:
-            raise AssertionError("a pool that is scaled has metrics")
+    def _scale(self, name: str, component: PoolComponent, metrics: PoolMetrics) -> None:
         scaling = self.config.scaling
         PoolScaling(
             name,
