@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # 412: the condition does not hold. 409: another conditional write of the same key won the race.
 _CONDITION_CODES = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 _MISSING_CODES = {"NoSuchKey", "404", "NotFound"}
+_REFUSED_CODES = {"AccessDenied", "403"}
 
 
 class S3Store:
@@ -31,7 +32,7 @@ class S3Store:
         try:
             answer = self._client.get_object(Bucket=self._bucket, Key=self._key(key))
         except ClientError as error:
-            raise self._translated(error, key) from error
+            raise self._not_read(error, key) from error
         return StoredObject(answer["Body"].read(), answer["ETag"])
 
     def put(
@@ -50,7 +51,7 @@ class S3Store:
         try:
             self._client.download_file(self._bucket, self._key(key), str(path))
         except ClientError as error:
-            raise self._translated(error, key) from error
+            raise self._not_read(error, key) from error
 
     def list(self, prefix: str) -> list[str]:
         """Keys that start with the prefix, sorted."""
@@ -89,11 +90,35 @@ class S3Store:
             raise self._translated(error, key, conditional=bool(conditions)) from error
         return answer["ETag"]
 
+    def _not_read(self, error: ClientError, key: str) -> Exception:
+        """S3 says that an object is missing only to who may list the whole bucket.
+
+        To a role that may list below some prefixes it answers 403, and the list knows.
+        """
+        if _code(error) in _REFUSED_CODES and self._is_missing(key):
+            return self._missing(key)
+        return self._translated(error, key)
+
+    def _is_missing(self, key: str) -> bool:
+        full = self._key(key)
+        try:
+            found = self._client.list_objects_v2(Bucket=self._bucket, Prefix=full, MaxKeys=1)
+        except ClientError:
+            return False
+        # In key order, a key comes before all that it is a prefix of.
+        return [item["Key"] for item in found.get("Contents", [])] != [full]
+
     def _translated(self, error: ClientError, key: str, *, conditional: bool = False) -> Exception:
-        code = error.response.get("Error", {}).get("Code", "")
         # S3 answers a failed If-Match on a missing object with 404.
-        if conditional and code in _CONDITION_CODES | _MISSING_CODES:
+        if conditional and _code(error) in _CONDITION_CODES | _MISSING_CODES:
             return PreconditionFailedError(f"{key!r} exists already or changed since it was read")
-        if code in _MISSING_CODES:
-            return NotFoundError(f"no object {key!r} in s3://{self._bucket}/{self._prefix}")
+        if _code(error) in _MISSING_CODES:
+            return self._missing(key)
         return error
+
+    def _missing(self, key: str) -> NotFoundError:
+        return NotFoundError(f"no object {key!r} in s3://{self._bucket}/{self._prefix}")
+
+
+def _code(error: ClientError) -> str:
+    return error.response.get("Error", {}).get("Code", "")

@@ -90,11 +90,18 @@ Answer = Callable[[Mapping[str, Any]], dict[str, Any]]
 """What a provider's function gives for its arguments."""
 
 
+_ALWAYS: Mapping[str, Answer] = {
+    "aws:kms/getPublicKey:getPublicKey": lambda asked: {
+        "publicKeyPem": f"public half of {asked['keyId']}"
+    }
+}
+
+
 class Mocks(mocks.Mocks):
     """Answers with what was declared, and to the questions that it was told about."""
 
     def __init__(self, answers: Mapping[str, Answer]) -> None:
-        self._answers = answers
+        self._answers = {**_ALWAYS, **answers}
 
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         """Answer, or refuse to."""
@@ -126,6 +133,9 @@ def _answers(args: mocks.MockResourceArgs) -> dict[str, Any]:
         return {"primaryEndpointAddress": f"{args.name}.cache.test"}
     if args.typ == "aws:ec2/launchTemplate:LaunchTemplate":
         return {"latestVersion": 1}
+    if args.typ == "aws:kms/key:Key":
+        arn = f"arn:aws:kms:eu-central-1:123456789012:key/{args.name}"
+        return {"arn": arn, "keyId": args.name}
     if args.typ.startswith("aws:") and "arn" not in args.inputs:
         return {"arn": f"arn:aws:test::123456789012:{args.name}"}
     return {}
