@@ -1,0 +1,112 @@
+"""The real engine with stand-ins for its providers, and an empty account behind them."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pulumi import automation as auto
+
+from stacks.engine import open_stack
+from stacks.paths import StateDirectory
+from tests.engine.aws.account import Account, moto_server
+from tests.engine.aws.eks_component import EksStandIn
+from tests.engine.aws.kubernetes_provider import KubernetesStandIn
+from tests.engine.aws.provider import AwsStandIn
+from tests.engine.aws.servicer import serving
+
+Program = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class World:
+    """An account, a cluster in memory, and a backend for stacks."""
+
+    state: StateDirectory
+    aws: AwsStandIn
+    kubernetes: KubernetesStandIn
+    ports: Mapping[str, int]
+    """Of the stand-ins, by package."""
+
+    @property
+    def account(self) -> Account:
+        """The account in moto."""
+        return self.aws.account
+
+    def stack(
+        self, name: str, program: Program, config: Mapping[str, Any] | None = None
+    ) -> "WorldStack":
+        """A stack in this world."""
+        stack = open_stack(name, program=program, config=config or {}, state=self.state)
+        attached = ",".join(f"{package}:{port}" for package, port in self.ports.items())
+        stack.workspace.env_vars["PULUMI_DEBUG_PROVIDERS"] = attached
+        return WorldStack(stack)
+
+
+@dataclass(frozen=True)
+class WorldStack:
+    """A stack whose operations give the number of resources by what happened to them."""
+
+    stack: auto.Stack
+
+    def preview(self) -> dict[str, int]:
+        """What `up` would do."""
+        summary = self.stack.preview().change_summary
+        # The keys are plain texts, whatever their type says.
+        return {str(auto.OpType(kind).value): count for kind, count in summary.items()}
+
+    def up(self) -> dict[str, int]:
+        """What was done."""
+        return dict(self.stack.up().summary.resource_changes or {})
+
+    def destroy(self) -> dict[str, int]:
+        """What was deleted."""
+        return dict(self.stack.destroy().summary.resource_changes or {})
+
+    def refresh(self) -> dict[str, int]:
+        """What had changed in the account."""
+        return dict(self.stack.refresh().summary.resource_changes or {})
+
+    def outputs(self) -> dict[str, Any]:
+        """The stack's outputs."""
+        return {name: output.value for name, output in self.stack.outputs().items()}
+
+    def exported(self) -> Any:
+        """The state as the backend has it."""
+        return self.stack.export_stack().deployment
+
+
+@contextlib.contextmanager
+def new_world(
+    directory: Path,
+    *,
+    number: str,
+    region: str,
+    kubeconfig: Mapping[str, Any] | None = None,
+) -> Iterator[World]:
+    """An account with nothing in it.
+
+    Args:
+        directory: Of the stacks' states.
+        number: Of the account.
+        region: The one region.
+        kubeconfig: Of a real API server: the real provider `kubernetes` is used with it.
+    """
+    with contextlib.ExitStack() as running:
+        account = Account(running.enter_context(moto_server()), number=number, region=region)
+        aws, kubernetes = AwsStandIn(account), KubernetesStandIn()
+        eks = EksStandIn(region=region, kubeconfig=kubeconfig)
+        stand_ins = {"aws": aws, "eks": eks}
+        if kubeconfig is None:
+            stand_ins["kubernetes"] = kubernetes
+        ports = {
+            package: running.enter_context(serving(stand_in))
+            for package, stand_in in stand_ins.items()
+        }
+        yield World(StateDirectory(directory), aws, kubernetes, ports)
+
+
+def changes(counts: Mapping[str, int]) -> dict[str, int]:
+    """Without what stays the same."""
+    return {kind: count for kind, count in counts.items() if kind != "same"}
