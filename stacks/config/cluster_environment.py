@@ -40,7 +40,8 @@ class Operators(Config):
 
     gateway_api: Provision = Field("install", description="CRDs of the Gateway API")
     kgateway: Provision = Field(
-        "install", description="the edge; off: another implementation, no rate limits, no further headers removed"
+        "install",
+        description="the edge; off: another one, no rate limits, fewer headers removed",
     )
     keda: Provision = Field("install", description="scaling of pools; off: replicas.min")
     prometheus: Provision = Field(

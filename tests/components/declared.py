@@ -118,7 +118,7 @@ class Mocks(mocks.Mocks):
         return f"{args.name}-id", {**outputs, **_answers(args)}
 
 
-def _answers(args: mocks.MockResourceArgs) -> dict[str, Any]:
+def _answers(args: mocks.MockResourceArgs) -> dict[str, Any]:  # noqa: PLR0911  one a kind
     """What a provider would add."""
     if args.typ == DOMAIN_KEY:
         return domain_key(int(args.inputs["serial"]))

@@ -3,20 +3,24 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 import pulumi
 import pulumi_kubernetes as kubernetes
 
+from components.object_store import ObjectStoreAccess
+from components.pods import POD_IDENTITY, NetworkPeer, SecretKey
 from stacks.config.cluster_environment import ClusterEnvironment
-from stacks.config.existing import ExistingCluster
+from stacks.config.existing import ExistingCluster, ObjectStorage
 from stacks.contract import ContextAccess
 from stacks.paths import PROJECT
 from stacks.programs.cluster import access
 from stacks.programs.cluster.aws import Eks, Naming, declare_aws, keep_block_until_empty
 from stacks.programs.cluster.context import Cluster
-from stacks.programs.cluster.storage import access_in_vpc, access_to
 
 _WORKLOADS: Final = "workloads"
+_PORTS: Final = {"http": 80, "https": 443}
+_CREDENTIALS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,4 +98,32 @@ def _existing(
         api_server=cluster.api_server.cidr,
         object_store=access_to(cluster.object_storage),
         tags=tags,
+    )
+
+
+def access_in_vpc(region: str, vpc_cidr: str) -> ObjectStoreAccess:
+    """How pods on EKS reach S3 and KMS: by interface endpoints inside the VPC."""
+    return ObjectStoreAccess(
+        # boto3 reads the one, the other SDKs read the other.
+        environment={"AWS_REGION": region, "AWS_DEFAULT_REGION": region},
+        peers=(NetworkPeer(cidr=vpc_cidr, port=_PORTS["https"]), POD_IDENTITY),
+    )
+
+
+def access_to(store: ObjectStorage) -> ObjectStoreAccess:
+    """How pods reach a store that exists already."""
+    endpoint = urlsplit(store.endpoint)
+    return ObjectStoreAccess(
+        environment={
+            "AWS_REGION": store.region,
+            "AWS_DEFAULT_REGION": store.region,
+            "AWS_ENDPOINT_URL_S3": store.endpoint,
+            # Not every store knows the checksums that clients send unasked.
+            "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
+            "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
+        },
+        secrets={
+            name: SecretKey(secret=store.credentials_secret, key=name) for name in _CREDENTIALS
+        },
+        peers=(NetworkPeer(cidr=store.cidr, port=endpoint.port or _PORTS[endpoint.scheme]),),
     )
