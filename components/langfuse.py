@@ -2,19 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import pulumi
 import pulumi_kubernetes as kubernetes
-from pulumi_kubernetes import core, helm, meta, networking
+from pulumi_kubernetes import core, meta, networking
 
-from components.charts import ChartSource
+from components.charts import ChartSource, LockedChart, LockedChartArgs
 from components.checks import image_by_digest
 from components.langfuse_values import RELEASE, LangfuseSettings, values
 from components.pods import Peer, PodPeer, labels_of, metadata, network_policy
-
-_TIMEOUT_S: Final = 900
-"""The first start runs every migration of two databases."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +24,8 @@ class LangfuseArgs:
     clients: Sequence[PodPeer]
     egress: Sequence[Peer]
     """Databases outside of the namespace; object storage is added."""
-    operator: PodPeer | None
-    """The ClickHouse operator, which asks the pods that it made; None without one."""
+    operator: str | None
+    """Namespace of the ClickHouse operator, which asks the pods that it made; None without one."""
 
     def __post_init__(self) -> None:
         for image in (self.settings.web_image, self.settings.worker_image):
@@ -37,13 +33,7 @@ class LangfuseArgs:
 
 
 class Langfuse(pulumi.ComponentResource):
-    """A release of the chart, and what its pods may reach.
-
-    It is `helm.v3.Release` because the chart asks the cluster (`lookup`) which secrets it has made
-    before: rendered without a cluster, it would make others.
-    """
-
-    release: helm.v3.Release
+    """A release of the chart, and what its pods may reach."""
 
     def __init__(
         self, name: str, args: LangfuseArgs, opts: pulumi.ResourceOptions | None = None
@@ -59,20 +49,20 @@ class Langfuse(pulumi.ComponentResource):
         super().__init__("pipeline:services:Langfuse", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self, provider=args.provider)
         policies = [_policy(name, args, child), _inside(name, args, child)]
-        self.release = helm.v3.Release(
+        chart = LockedChart(
             name,
-            name=RELEASE,
-            namespace=args.namespace,
-            chart=args.chart.chart,
-            version=args.chart.version,
-            repository_opts=helm.v3.RepositoryOptsArgs(repo=args.chart.repository),
-            values=values(args.settings),
-            timeout=_TIMEOUT_S,
-            cleanup_on_fail=True,
-            opts=pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=policies)),
+            LockedChartArgs(
+                provider=args.provider,
+                release=RELEASE,
+                source=args.chart,
+                namespace=args.namespace,
+                pod_security=None,
+                values=values(args.settings),
+            ),
+            pulumi.ResourceOptions(parent=self, depends_on=policies),
         )
-        _keep_upgradable(name, args, self.release, child)
-        self.register_outputs({"release": self.release.name})
+        _keep_upgradable(name, args, chart.installed, child)
+        self.register_outputs({})
 
 
 def _policy(
@@ -117,21 +107,20 @@ def _inside(
 
 
 def _operator_rules(
-    operator: PodPeer | None,
+    namespace: str | None,
 ) -> list[networking.v1.NetworkPolicyIngressRuleArgs]:
-    if operator is None:
+    if namespace is None:
         return []
     source = networking.v1.NetworkPolicyPeerArgs(
         namespace_selector=meta.v1.LabelSelectorArgs(
-            match_labels={"kubernetes.io/metadata.name": operator.namespace}
-        ),
-        pod_selector=meta.v1.LabelSelectorArgs(match_labels=dict(operator.labels)),
+            match_labels={"kubernetes.io/metadata.name": namespace}
+        )
     )
     return [networking.v1.NetworkPolicyIngressRuleArgs(from_=[source])]
 
 
 def _keep_upgradable(
-    name: str, args: LangfuseArgs, release: helm.v3.Release, opts: pulumi.ResourceOptions
+    name: str, args: LangfuseArgs, release: pulumi.Resource, opts: pulumi.ResourceOptions
 ) -> None:
     """Put a value into the Secret that the chart makes, and would leave empty.
 

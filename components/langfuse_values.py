@@ -88,7 +88,9 @@ class LangfuseSettings:
     postgres: PostgresLogin
     valkey: ValkeyLogin
     clickhouse: OperatedClickHouse | ClickHouseLogin
-    bucket: pulumi.Input[str]
+    bucket: str
+    folder: str
+    """In the bucket: empty, or with a slash at its end."""
     region: str
     object_store: ObjectStoreAccess
     """`environment` may name the endpoint of the store, as AWS_ENDPOINT_URL_S3."""
@@ -272,9 +274,9 @@ def _object_store(settings: LangfuseSettings) -> dict[str, Any]:
             for value, name in names.items()
             if name in access.secrets
         },
-        "eventUpload": {"prefix": "events/"},
-        "batchExport": {"prefix": "exports/"},
-        "mediaUpload": {"prefix": "media/"},
+        "eventUpload": {"prefix": f"{settings.folder}events/"},
+        "batchExport": {"prefix": f"{settings.folder}exports/"},
+        "mediaUpload": {"prefix": f"{settings.folder}media/"},
     }
 
 

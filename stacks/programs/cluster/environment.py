@@ -201,7 +201,7 @@ class _Serving:
             prefix=self.config.prefix,
             kms_key=None if storage.identities is None else storage.identities.storage_key,
             mlflow_artifacts=storage.artifacts_uri,
-            langfuse_bucket=storage.traces_uri,
+            traces_uri=storage.traces_uri,
         )
 
     def _pool_wiring(self) -> PoolWiring:

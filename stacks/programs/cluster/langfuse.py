@@ -1,16 +1,16 @@
 """Langfuse of an environment on Kubernetes."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 import pulumi
 import pulumi_aws as aws
 
-from components import clickhouse_operator, postgres, valkey
-from components.charts import ChartSource
-from components.clickhouse_operator import ClickHouseOperator, ClickHouseOperatorArgs
+from components import postgres, valkey
+from components.charts import ChartSource, LockedChart, LockedChartArgs
 from components.external_secrets import RemoteSecret
 from components.langfuse import Langfuse, LangfuseArgs
 from components.langfuse_values import (
@@ -40,6 +40,11 @@ from stacks.telemetry import NO_TELEMETRY
 
 Charts = Callable[[str], ChartSource]
 """The chart of a name, as the lock file pins it."""
+
+CLICKHOUSE_OPERATOR: Final = "clickhouse-operator"
+"""Name of the chart, of its release and of its namespace."""
+CERT_MANAGER: Final = "cert-manager"
+"""Likewise; makes the certificate of the operator's webhook."""
 
 _VERSION: Final = "4.4.0"
 """Of Langfuse: what chart langfuse 2.0.0 is made for."""
@@ -133,9 +138,7 @@ def declare_langfuse(
                 ),
             ],
             egress=_peers(traces, cluster),
-            operator=PodPeer(namespace=clickhouse_operator.NAMESPACE, labels={}, port=0)
-            if operated
-            else None,
+            operator=CLICKHOUSE_OPERATOR if operated else None,
         ),
         pulumi.ResourceOptions(depends_on=[*after, *_operator(traces.clickhouse, cluster, charts)]),
     )
@@ -148,17 +151,33 @@ def _operator(
 ) -> tuple[pulumi.Resource, ...]:
     if not isinstance(clickhouse, config.ClickHouseOperator) or clickhouse.operator == "present":
         return ()
-    certificates = charts("cert-manager") if clickhouse.cert_manager == "install" else None
-    operator = ClickHouseOperator(
-        f"{cluster.environment}-clickhouse-operator",
-        ClickHouseOperatorArgs(
+    before: tuple[pulumi.Resource, ...] = cluster.aws.ready if cluster.aws else ()
+    if clickhouse.cert_manager == "install":
+        before = (_install(CERT_MANAGER, {"crds": {"enabled": True}}, cluster, charts, before),)
+    return (_install(CLICKHOUSE_OPERATOR, {}, cluster, charts, before),)
+
+
+def _install(
+    name: str,
+    values: Mapping[str, Any],
+    cluster: Cluster,
+    charts: Charts,
+    after: Sequence[pulumi.Resource],
+) -> pulumi.Resource:
+    chart = LockedChart(
+        f"{cluster.environment}-{name}",
+        LockedChartArgs(
             provider=cluster.kubernetes,
-            operator=charts("clickhouse-operator"),
-            cert_manager=certificates,
+            release=name,
+            source=charts(name),
+            namespace=name,
+            # What its pods need is not documented; `restricted` might refuse them.
+            pod_security="baseline",
+            values=values,
         ),
-        pulumi.ResourceOptions(depends_on=list(cluster.aws.ready) if cluster.aws else None),
+        pulumi.ResourceOptions(depends_on=list(after)),
     )
-    return (operator.ready,)
+    return chart.installed
 
 
 def _settings(
@@ -167,8 +186,12 @@ def _settings(
     stores: ServiceStores,
     databases: LangfuseDatabases,
 ) -> LangfuseSettings:
-    if stores.langfuse_bucket is None:
-        raise ConfigError("services.traces: Langfuse needs a bucket for its events: name one")
+    if stores.traces_uri is None:
+        raise ConfigError(
+            "storage.traces_uri: is missing, and Langfuse keeps its events there: name a bucket"
+        )
+    store = urlsplit(stores.traces_uri)
+    folder = store.path.strip("/")
     return LangfuseSettings(
         version=_VERSION,
         web_image=traces.web_image,
@@ -182,7 +205,8 @@ def _settings(
         postgres=databases.postgres,
         valkey=databases.valkey,
         clickhouse=_clickhouse(traces.clickhouse),
-        bucket=stores.langfuse_bucket,
+        bucket=store.netloc,
+        folder=f"{folder}/" if folder else "",
         region=cluster.object_store.environment.get("AWS_REGION", "auto"),
         object_store=cluster.object_store,
         environment=NO_TELEMETRY,

@@ -28,8 +28,8 @@ class ServiceStores:
     """ARN of the key of what is stored; None on a cluster that exists."""
     mlflow_artifacts: pulumi.Input[str] | None
     """`s3://…`; None: on MLflow's volume."""
-    langfuse_bucket: pulumi.Input[str] | None = None
-    """None where traces go elsewhere."""
+    traces_uri: str | None = None
+    """`s3://…`, the bucket of Langfuse's events; None where traces go elsewhere."""
 
 
 def account_of(cluster: Cluster) -> Aws:

@@ -2,13 +2,14 @@
 
 import configparser
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from pulumi.runtime.rpc import is_rpc_secret
 
-from components.langfuse import ChartReference
+from components.charts import ChartSource
 from components.pods import NetworkPeer
 from stacks.config.load import ConfigError
 from stacks.config.services import ServicesConfig
@@ -61,8 +62,13 @@ IN_CLUSTER = {
 }
 
 
-def _chart(name: str) -> ChartReference:
-    return ChartReference(chart=name, version="1.2.3", repository="https://charts.example.com")
+def _chart(name: str) -> ChartSource:
+    return ChartSource(
+        chart=name,
+        version="1.2.3",
+        repository="https://charts.example.com",
+        installed_by_helm=True,
+    )
 
 
 def _run(
@@ -361,9 +367,12 @@ def test_namespaces_refuse_what_no_policy_names(
         (on_aws[0], "Namespace", {SERVING, OPERATIONS, TRAINING, LANGFUSE}),
         (small[0], "NamespacePatch", {SERVING, OPERATIONS, TRAINING}),
     ):
+        objects = program.of_type(f"kubernetes:core/v1:{kind}")
+        # Those of operators come with their charts.
         made = {
             each.inputs["metadata"]["name"]: each
-            for each in program.of_type(f"kubernetes:core/v1:{kind}")
+            for each in objects
+            if each.parent == "pipeline:kubernetes:Namespaces"
         }
         assert set(made) == names
         for name, each in made.items():
@@ -387,6 +396,7 @@ def test_langfuse_makes_up_no_secret_and_reports_to_nobody(
     for pinned in (langfuse["salt"], langfuse["encryptionKey"], langfuse["nextauth"]["secret"]):
         assert pinned["secretKeyRef"]["name"] == "langfuse"
     assert [values[store]["deploy"] for store in ("postgresql", "redis", "s3")] == [False] * 3
+    assert (values["s3"]["bucket"], values["s3"]["endpoint"]) == ("pipeline-prod-traces", "")
     web = langfuse["web"]["image"]
     assert f"{web['repository']}:{web['tag']}" == f"docker.example.com/langfuse/web:4.4.0{DIGEST}"
     assert values["clickhouse"]["keeper"]["replicas"] == 3
@@ -450,6 +460,21 @@ def test_a_cache_whose_token_is_not_as_expected_is_refused() -> None:
     engine = Engine({**MANAGER, "pipeline/prod/langfuse-valkey": {"token": "x"}})
     with pytest.raises(Exception, match=r"services\.traces\.cache\.secret: .* key password"):
         _run(ON_AWS, engine)
+
+
+@pytest.mark.parametrize(
+    ("uri", "prefix"),
+    [("s3://traces", "events/"), ("s3://traces/prod/langfuse", "prod/langfuse/events/")],
+)
+def test_langfuse_keeps_its_events_where_it_is_told(uri: str, prefix: str) -> None:
+    program, _, _ = _run(ON_AWS, Engine(MANAGER), stores=replace(STORES, traces_uri=uri))
+    store = program.one(_RELEASE, "prod-langfuse").inputs["values"]["s3"]
+    assert (store["bucket"], store["eventUpload"]["prefix"]) == ("traces", prefix)
+
+
+def test_langfuse_without_a_bucket_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"storage\.traces_uri: is missing"):
+        _run(ON_AWS, Engine(MANAGER), stores=replace(STORES, traces_uri=None))
 
 
 def test_what_only_aws_has_is_refused_elsewhere() -> None:

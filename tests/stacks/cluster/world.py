@@ -30,7 +30,7 @@ STORES = ServiceStores(
     prefix="pipeline-prod",
     kms_key=KEY,
     mlflow_artifacts="s3://pipeline-prod-mlflow/artifacts",
-    langfuse_bucket="pipeline-prod-langfuse",
+    traces_uri="s3://pipeline-prod-traces",
 )
 
 
