@@ -4,84 +4,29 @@ import json
 from types import SimpleNamespace
 from typing import Any, cast
 
-import pulumi_kubernetes as kubernetes
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from components.background_service import Scraping
-from components.object_store import ObjectStoreAccess
-from components.pods import METRICS_PORT, POD_IDENTITY, NetworkPeer, PodPeer, SecretKey
+from components.pods import METRICS_PORT, PodPeer, SecretKey
 from components.router_pod import DISCOVERED, LEDGER, WATCH_PORT
 from serving.cluster_watch.config import ClusterWatchConfig
 from serving.ledger.shipping.config import ShipperConfig
 from serving.router.config import RouterConfig, Via
 from serving.tracing.config import LangfuseTarget, SecretSource, TracingConfig
-from stacks.config.images import Images
 from stacks.config.pools import ModelPool
 from stacks.config.router import RouterLimits, RouterOptions, refuse_pools_that_nobody_wakes
-from stacks.programs.cluster.context import Cluster
-from stacks.programs.cluster.router import RoutedPool, RouterWiring, declare_router
 from tests.components import kubernetes_schema
-from tests.components.declared import Program, declare
+from tests.components.declared import Program
+from tests.stacks.router_program import IMAGE, pool, router_program
 
-IMAGE = "registry.example.com/serving@sha256:" + "0a" * 32
 RBAC = "kubernetes:rbac.authorization.k8s.io/v1:"
-SCRAPING = Scraping(
-    prometheus=PodPeer(namespace="monitoring", labels={"app": "prometheus"}, port=9000),
-    monitor_labels={"release": "metrics"},
-)
-
-
-def _pool(name: str, **changes: Any) -> RoutedPool:
-    values: dict[str, Any] = {
-        "served_base": f"base-{name}",
-        "aliases": (name, f"base-{name}"),
-        "quorum": 1,
-        "headless_service": f"vllm-{name}-pods",
-        "pods": {"app": f"vllm-{name}"},
-        "http_port": 8000,
-        "adapter_sync_port": 8090,
-    }
-    return RoutedPool(**(values | changes))
-
-
-def _program(
-    config: RouterOptions, *, operators: frozenset[Any] = frozenset(), **changes: Any
-) -> Program:
-    values: dict[str, Any] = {
-        "pools": {"slm": _pool("slm"), "llm": _pool("llm")},
-        "registry_uri": "s3://registry",
-        "warehouse_uri": "s3://warehouse",
-        "evaluation_public_key": "-----BEGIN PUBLIC KEY-----\n",
-        "gateway": [PodPeer(namespace="agentic-serving", labels={"app": "edge"}, port=1)],
-        "scraping": SCRAPING,
-    }
-
-    def build() -> None:
-        cluster = Cluster(
-            environment="prod",
-            kubernetes=kubernetes.Provider("cluster"),
-            aws=None,
-            images=cast("Images", SimpleNamespace(serving=IMAGE)),
-            operators=operators,
-            api_server="10.0.0.1/32",
-            object_store=ObjectStoreAccess(
-                environment={"AWS_REGION": "eu-central-1"},
-                secrets={"AWS_ACCESS_KEY_ID": SecretKey(secret="s3", key="id")},
-                peers=(POD_IDENTITY, NetworkPeer(cidr="10.0.0.0/16", port=443)),
-            ),
-            tags={},
-        )
-        declare_router(config, cluster, RouterWiring(**(values | changes)))
-
-    return declare(build)
 
 
 @pytest.fixture(scope="module")
 def program() -> Program:
-    return _program(RouterOptions(), operators=frozenset({"prometheus"}))
+    return router_program(RouterOptions(), operators=frozenset({"prometheus"}))
 
 
 def _spec(program: Program) -> Any:
@@ -265,7 +210,7 @@ def test_requests_come_from_the_gateway_and_go_to_the_pools(program: Program) ->
         ("kube-dns", 53),
         ("10.0.0.1/32", 443),
         ("10.0.0.1/32", 6443),
-        *((f"vllm-{pool}", port) for pool in ("slm", "llm") for port in (8000, 8090)),
+        *((f"vllm-{name}", port) for name in ("slm", "llm") for port in (8000, 8090)),
         ("169.254.170.23/32", 80),
         ("10.0.0.0/16", 443),
     }
@@ -285,7 +230,7 @@ def test_prometheus_finds_both_processes(program: Program) -> None:
 
 
 def test_without_the_operator_there_is_no_monitor() -> None:
-    without = _program(RouterOptions())
+    without = router_program(RouterOptions())
     assert not without.of_type("kubernetes:monitoring.coreos.com/v1:PodMonitor")
     assert _ends(_policy(without)["ingress"], "from") == {("edge", 8080)}
 
@@ -301,9 +246,9 @@ def test_secrets_are_named_and_only_given_to_who_needs_them() -> None:
     )
     names = ("LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY", "BIFROST_KEY_BANK")
     via = Via(url="http://bifrost:8080", provider="vllm-slm")
-    made = _program(
+    made = router_program(
         RouterOptions(),
-        pools={"slm": _pool("slm", via=via), "llm": _pool("llm")},
+        pools={"slm": pool("slm", via=via), "llm": pool("llm")},
         tracing=tracing,
         secrets={name: SecretKey(secret="keys", key=name.lower()) for name in names},
         customer_keys={"customer-bank-A": "BIFROST_KEY_BANK"},
@@ -348,7 +293,7 @@ def test_whatever_is_configured_pods_have_time_and_memory(
             "limits": values | {"max_in_flight_per_domain": 1, "max_waiting": 1},
         }
     )
-    made = _program(options)
+    made = router_program(options)
     router = RouterConfig.model_validate_json(_files(made)["router.json"])
     spec = _spec(made)
     grace = spec["template"]["spec"]["terminationGracePeriodSeconds"]
