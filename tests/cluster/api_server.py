@@ -6,7 +6,7 @@ Unlike a cluster's, it is alone: without the node no controller runs, so nothing
 import contextlib
 import ipaddress
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from benchmarks.processes import free_port
 from tests.cluster import certificates
 from tests.cluster.certificates import Certificates
 from tests.cluster.client import Client, Object
-from tests.cluster.daemons import daemon
+from tests.cluster.daemons import Daemon, daemon
 from tests.cluster.programs import CUSTOM_RESOURCE_DEFINITIONS, program
 
 SERVICE_NETWORK = "10.247.0.0/24"
@@ -116,6 +116,30 @@ def api_server(folder: Path, address: str = "127.0.0.1") -> Iterator[ApiServer]:
         client = made.client
         server.wait(client.ready, _READY_S)
         yield made
+
+
+@contextlib.contextmanager
+def controllers(server: ApiServer, prefix: Sequence[str] = ()) -> Iterator[Daemon]:
+    """Run Kubernetes' controllers until the block ends: without them no deletion completes.
+
+    Args:
+        server: Where they work.
+        prefix: A command that runs their command, such as `nsenter`.
+    """
+    files = server.certificates
+    command = [
+        program("kube-controller-manager"),
+        f"--kubeconfig={server.kubeconfig('controller-manager')}",
+        f"--service-account-private-key-file={files.service_account_key}",
+        f"--root-ca-file={files.authority}",
+        "--use-service-account-credentials",
+        "--leader-elect=false",
+        "--bind-address=127.0.0.1",
+        f"--secure-port={free_port()}",
+        f"--cert-dir={server.folder / 'controllers'}",
+    ]
+    with daemon("kube-controller-manager", command, server.logs, prefix=prefix) as running:
+        yield running
 
 
 @contextlib.contextmanager

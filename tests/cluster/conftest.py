@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.api_server import ApiServer, api_server, definitions
+from tests.cluster.api_server import ApiServer, api_server, controllers, definitions
 from tests.cluster.programs import API_SERVER, require
 from tests.cluster.strict import apply_strict
 
@@ -16,3 +16,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     with api_server(tmp_path_factory.mktemp("api-server")) as running:
         assert apply_strict(running.client, definitions()) == []
         yield running
+
+
+@pytest.fixture(scope="session")
+def controlled(server: ApiServer) -> Iterator[ApiServer]:
+    """The same API server with Kubernetes' controllers at work; still there is no node."""
+    require("kube-controller-manager")
+    with controllers(server):
+        yield server
