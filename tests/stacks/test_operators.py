@@ -5,6 +5,7 @@ import json
 import pulumi_kubernetes as kubernetes
 import pytest
 
+from stacks.charts_lock import read_lock
 from stacks.operators import Operator
 from stacks.programs.cluster.aws import Naming, declare_aws
 from stacks.programs.cluster.charts import Charts
@@ -90,6 +91,12 @@ def test_charts_come_from_the_lock_with_a_version(program):
 def test_crds_of_the_gateway_api_come_from_a_file_of_the_lock(program):
     (crds,) = program.of_type(MANIFEST)
     assert crds.inputs["file"].startswith("https://github.com/kubernetes-sigs/gateway-api/")
+
+
+def test_the_lock_has_the_charts_of_operators_and_services_and_no_other(program):
+    services = {"langfuse", "clickhouse-operator", "cert-manager"}
+    operators = {*charts(program), *(each.name for each in program.of_type(MANIFEST))}
+    assert set(read_lock()) == operators | services
 
 
 def test_production_refuses_charts_without_digest():
