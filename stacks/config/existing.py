@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from stacks.catalogue.instances import Instance
-from stacks.config.base import Config, Port
+from stacks.config.base import Config
 from stacks.config.network import private_network
 from stacks.config.nodes import NodePool, PoolNodes
 
@@ -20,7 +20,6 @@ class ApiServer(Config):
     """Where pods find the Kubernetes API."""
 
     cidr: str = Field(description="network of the API server as the policies of the CNI see it")
-    port: Port = Field(6443, description="of the API server, not of the Service kubernetes")
 
     _known = field_validator("cidr")(lambda cidr: str(private_network(cidr)))
 
