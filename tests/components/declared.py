@@ -133,12 +133,15 @@ def _answers(args: mocks.MockResourceArgs) -> dict[str, Any]:  # noqa: PLR0911  
         return {"primaryEndpointAddress": f"{args.name}.cache.test"}
     if args.typ == "aws:ec2/launchTemplate:LaunchTemplate":
         return {"latestVersion": 1}
-    if args.typ == "aws:kms/key:Key":
-        arn = f"arn:aws:kms:eu-central-1:123456789012:key/{args.name}"
-        return {"arn": arn, "keyId": args.name}
     if args.typ.startswith("aws:") and "arn" not in args.inputs:
-        return {"arn": f"arn:aws:test::123456789012:{args.name}"}
+        return {"arn": _arn(args)}
     return {}
+
+
+def _arn(args: mocks.MockResourceArgs) -> str:
+    if args.typ == "aws:kms/key:Key":
+        return f"arn:aws:kms:eu-central-1:123456789012:key/{args.name}"
+    return f"arn:aws:test::123456789012:{args.name}"
 
 
 class _Monitor(mocks.MockMonitor):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from botocore.exceptions import ClientError
 
@@ -99,31 +99,34 @@ class Caller:
         return self.policies.buckets[ACCOUNT.bucket(purpose)]
 
 
-class Denied:
-    """Makes a client of S3 refuse what the caller may not do, as S3 itself would.
+class GuardedS3:
+    """Makes a client of S3 refuse what a caller may not do, as S3 itself would.
 
-    S3 tells that an object is missing only to who may list it without naming a prefix; to everybody
-    else it answers 403.
+    S3 tells that an object is missing only to who may list without naming a prefix, and answers 403
+    to everybody else. Here refusals come before the request; S3 checks keys and policies at once.
     """
 
-    def __init__(self, caller: Caller, client: Any) -> None:
-        """Take a client whose requests the caller makes."""
-        self._caller = caller
-        self._client = client
-        self.asked: list[str] = []
-        """Every request so far: its operation, and key or prefix."""
+    def __init__(self, caller: Caller, client: Any, unguarded: Any) -> None:
+        """Guard a client.
 
-    def guard(self, client: Any) -> Any:
-        """Make a client ask first; returns it."""
+        Args:
+            caller: Whose requests they are.
+            client: Makes them.
+            unguarded: Another client of the same store.
+        """
+        self._caller = caller
+        self._unguarded = unguarded
+        self.asked: set[tuple[str, Purpose]] = set()
+        """Operations so far, and where."""
         client.meta.events.register("before-parameter-build.s3", self._check)
-        return client
 
     def _check(self, params: Mapping[str, Any], model: Any, **_: Any) -> None:
         purpose = _purpose(params["Bucket"])
-        place = str(params.get("Key", params.get("Prefix")))
-        self.asked.append(f"{model.name} {purpose} {place}")
+        self.asked.add((model.name, purpose))
         if not self._allowed(model.name, purpose, params):
-            error = {"Code": "AccessDenied", "Message": f"{self._caller.role}: {self.asked[-1]}"}
+            place = f"{purpose} {params.get('Key', params.get('Prefix'))}"
+            message = f"{self._caller.role}: {model.name} {place}"
+            error: Any = {"Code": "AccessDenied", "Message": message}
             raise ClientError({"Error": error}, model.name)
 
     def _allowed(self, operation: str, purpose: Purpose, params: Mapping[str, Any]) -> bool:
@@ -132,25 +135,18 @@ class Denied:
         if operation == "ListObjectsV2":
             return self._caller.lists(purpose, params.get("Prefix"))
         if operation == "PutObject":
-            given = [name for name in ("IfMatch", "IfNoneMatch") if name in params]
-            names = {"IfMatch": "if-match", "IfNoneMatch": "if-none-match"}
-            return self._caller.writes(purpose, params["Key"], names[given[0]] if given else None)
-        raise AssertionError(f"{operation}: the project's code does not use it")
+            given = {"IfMatch": "if-match", "IfNoneMatch": "if-none-match"}
+            condition = next((key for name, key in given.items() if name in params), None)
+            return self._caller.writes(purpose, params["Key"], condition)
+        raise AssertionError(f"{operation}: no code of the project uses it")
 
     def _may_know(self, purpose: Purpose, params: Mapping[str, Any]) -> bool:
-        found = self._client.list_objects_v2(Bucket=params["Bucket"], Prefix=params["Key"])
+        found = self._unguarded.list_objects_v2(Bucket=params["Bucket"], Prefix=params["Key"])
         keys = [each["Key"] for each in found.get("Contents", [])]
         return params["Key"] in keys or self._caller.lists(purpose, None)
 
 
 def _purpose(bucket: str) -> Purpose:
-    purposes: Sequence[Purpose] = (
-        "registry",
-        "datasets",
-        "models",
-        "warehouse",
-        "artifacts",
-        "traces",
-    )
+    purposes: Sequence[Purpose] = get_args(Purpose)
     (found,) = (each for each in purposes if ACCOUNT.bucket(each) == bucket)
     return found

@@ -27,6 +27,11 @@ DOMAINS = ("bank", "bank-ledger", "ledger", "v1")
 """Names that begin and end alike, and one that looks like a version."""
 _IMAGE = f"registry.example/image@sha256:{'0' * 64}"
 _TAGS = {"environment": "prod"}
+_ANSWERS = {
+    "aws:kms/getPublicKey:getPublicKey": lambda arguments: {
+        "publicKeyPem": f"public half of {arguments['keyId']}"
+    }
+}
 _KINDS: tuple[StepKind, ...] = get_args(StepKind)
 
 
@@ -47,7 +52,7 @@ class Policies:
 @cache
 def declared() -> Policies:
     """Policies of an environment, and of the domains in it."""
-    program = declare(_build)
+    program = declare(_build, answers=_ANSWERS)
     arns = {
         each.inputs["name"]: f"arn:aws:iam::{ACCOUNT.account}:role{each.inputs['path']}"
         f"{each.inputs['name']}"
@@ -75,7 +80,7 @@ def declared() -> Policies:
 
 def environment() -> Program:
     """What an environment declares of storage and roles."""
-    return declare(_environment)
+    return declare(_environment, answers=_ANSWERS)
 
 
 def key_arn(name: str) -> str:
