@@ -67,7 +67,7 @@ def _chart(name: str) -> ChartSource:
         chart=name,
         version="1.2.3",
         repository="https://charts.example.com",
-        installed_by_helm=True,
+        kind="release",
     )
 
 
