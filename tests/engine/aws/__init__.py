@@ -1,4 +1,4 @@
-"""Stand-ins for the Pulumi providers of AWS, EKS and Kubernetes, and an account in moto behind them.
+"""Stand-ins for the Pulumi providers of AWS, EKS and Kubernetes, before an account in moto.
 
 The engine is the real one. What a stand-in does not do as the provider that it stands in for:
 
@@ -10,6 +10,6 @@ neither the program set nor a kind reads back does not exist.
 eks: `eks_component.py` declares what pulumi-eks declares for the arguments that this project uses
 and refuses any other argument.
 
-kubernetes: `kubernetes_provider.py` keeps objects in memory: no schema, no defaults, no controllers,
-no await. The real provider and a real API server are in tests/cluster.
+kubernetes: `kubernetes_provider.py` keeps objects in memory: no schema, no defaults, no
+controllers, no await. The real provider and a real API server are in tests/cluster.
 """

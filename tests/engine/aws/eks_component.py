@@ -18,7 +18,15 @@ from pulumi.runtime.proto import provider_pb2, resource_pb2
 from pulumi.runtime.proto.resource_pb2_grpc import ResourceMonitorStub
 
 from tests.engine.aws.servicer import StandIn
-from tests.engine.aws.values import UNKNOWN, Plain, bare, has_unknown, plain, resource_reference, struct
+from tests.engine.aws.values import (
+    UNKNOWN,
+    Plain,
+    bare,
+    has_unknown,
+    plain,
+    resource_reference,
+    struct,
+)
 
 _FIXED: Final[dict[str, Any]] = {
     "authenticationMode": "API",

@@ -32,6 +32,7 @@ class Kind(ABC):
 
     def update(self, account: Account, identity: str, old: Plain, new: Plain) -> None:
         """Bring it to new inputs; what is not changed here is refused by the reading back."""
+        raise AwsError(f"{self.token} {identity} cannot be changed in place")
 
     @abstractmethod
     def delete(self, account: Account, identity: str, inputs: Plain) -> None:
@@ -68,7 +69,7 @@ class Remembered(Kind):
         del account.memory[self.token][identity]
 
 
-class NotKept(AssertionError):
+class NotKeptError(AssertionError):
     """What was created is not what the program asked for."""
 
 
@@ -76,15 +77,28 @@ def require_kept(kind: Kind, inputs: Mapping[str, Any], found: Mapping[str, Any]
     """Check that what is in the account is what the program asked for.
 
     Raises:
-        NotKept: A property differs, or the kind does not read it back.
+        NotKeptError: A property differs, or the kind does not read it back.
     """
+    prefix = f"{kind.name}Prefix"
+    if prefix in inputs and str(found[str(kind.name)]).startswith(inputs[prefix]):
+        found = {**found, prefix: inputs[prefix]}
     problems = [
         problem
         for key, wanted in inputs.items()
         if key not in kind.not_kept and (problem := _problem(key, wanted, found))
     ]
     if problems:
-        raise NotKept(f"{kind.token}: {'; '.join(problems)}")
+        raise NotKeptError(f"{kind.token}: {'; '.join(problems)}")
+
+
+def as_found(kind: Kind, inputs: Mapping[str, Any], found: Mapping[str, Any]) -> Plain:
+    """Inputs as a refresh sees them: as they were where the account has what they say."""
+    return {
+        key: value
+        if key in kind.not_kept or key not in found or _kept(value, found[key])
+        else found[key]
+        for key, value in inputs.items()
+    }
 
 
 def _problem(key: str, wanted: Any, found: Mapping[str, Any]) -> str | None:
@@ -98,25 +112,25 @@ def _problem(key: str, wanted: Any, found: Mapping[str, Any]) -> str | None:
 def _kept(wanted: Any, found: Any) -> bool:
     """AWS adds defaults to objects, and lists are sets where their items are texts."""
     wanted, found = _parsed(wanted), _parsed(found)
+    if not wanted and found is None:
+        return True
     if isinstance(wanted, dict):
-        if not isinstance(found, dict):
-            return not wanted and found is None
-        return all(_kept(value, found.get(key)) for key, value in wanted.items())
+        return isinstance(found, dict) and all(
+            _kept(value, found.get(key)) for key, value in wanted.items()
+        )
     if isinstance(wanted, list):
-        if not isinstance(found, list):
-            return not wanted and found is None
-        if len(wanted) != len(found):
-            return False
-        if all(isinstance(each, str) for each in [*wanted, *found]):
-            return sorted(wanted) == sorted(found)
-        return all(_kept(one, other) for one, other in zip(wanted, found, strict=True))
-    if wanted is False:
-        return not found or _text(found) == "false"
+        return isinstance(found, list) and _same_items(wanted, found)
     return _text(wanted) == _text(found)
 
 
+def _same_items(wanted: list[Any], found: list[Any]) -> bool:
+    if all(isinstance(each, str) for each in [*wanted, *found]):
+        return sorted(wanted) == sorted(found)
+    return len(wanted) == len(found) and all(map(_kept, wanted, found))
+
+
 def _text(value: Any) -> str:
-    """The API has texts where the provider has numbers and truth values, and the other way round."""
+    """The API has texts where the provider has numbers and truth values, and vice versa."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

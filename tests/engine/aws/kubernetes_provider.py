@@ -39,9 +39,7 @@ class KubernetesStandIn(StandIn):
     def Diff(self, request: Any, context: Any) -> Any:  # noqa: N802
         old, new = plain(request.old_inputs), plain(request.news)
         changed = sorted(
-            key
-            for key in {*old, *new}
-            if old.get(key) != new.get(key) or has_unknown(new.get(key))
+            key for key in {*old, *new} if old.get(key) != new.get(key) or has_unknown(new.get(key))
         )
         replaced = [key for key in changed if key == _CREATED_ANEW.get(request.type)]
         if _place(old) != _place(new):

@@ -1,6 +1,7 @@
 """The provider `aws`: every resource is created in an account in moto."""
 
 import json
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pulumi.runtime.proto import provider_pb2
 
 from tests.engine.aws.account import Account, AwsError
 from tests.engine.aws.functions import FUNCTIONS
-from tests.engine.aws.kind import Kind, NotKept, require_kept
+from tests.engine.aws.kind import Kind, NotKeptError, as_found, require_kept
 from tests.engine.aws.kinds import KINDS
 from tests.engine.aws.servicer import StandIn
 from tests.engine.aws.values import Plain, has_unknown, merged, plain, struct
@@ -22,6 +23,8 @@ from tests.engine.aws.values import Plain, has_unknown, merged, plain, struct
 _DEFAULTS = "__defaults"
 """The provider notes here which inputs it made up."""
 _RANDOM_DIGITS = 7
+_UNIQUE_DIGITS = 26
+"""Of what the provider puts behind the prefix of a name."""
 
 Refusal = Callable[["Operation"], str | None]
 
@@ -69,7 +72,9 @@ class AwsStandIn(StandIn):
         config = plain(request.args)
         region = config.get("region")
         if region != self.account.region:
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"region {region!r} is not stood in for")
+            context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT, f"region {region!r} is not stood in for"
+            )
         allowed = config.get("allowedAccountIds") or "[]"
         numbers = json.loads(allowed) if isinstance(allowed, str) else allowed
         if numbers and self.account.number not in numbers:
@@ -94,7 +99,7 @@ class AwsStandIn(StandIn):
     def Check(self, request: Any, context: Any) -> Any:  # noqa: N802
         kind = _kind(request, context)
         inputs = plain(request.news)
-        if kind.name is not None and kind.name not in inputs:
+        if kind.name is not None and not {kind.name, f"{kind.name}Prefix"} & inputs.keys():
             old = plain(request.olds)
             made_up = f"{request.name}-{request.randomSeed.hex()[:_RANDOM_DIGITS]}"
             kept = old.get(kind.name) if kind.name in old.get(_DEFAULTS, ()) else None
@@ -110,7 +115,7 @@ class AwsStandIn(StandIn):
             if old.get(key) != new.get(key) or has_unknown(new.get(key))
         )
         replaced = [key for key in changed if key in kind.force_new]
-        named = kind.name is not None and kind.name not in new.get(_DEFAULTS, ())
+        named = kind.name in new and kind.name not in new.get(_DEFAULTS, ())
         changes = provider_pb2.DiffResponse
         return provider_pb2.DiffResponse(
             changes=changes.DIFF_SOME if changed else changes.DIFF_NONE,
@@ -129,7 +134,7 @@ class AwsStandIn(StandIn):
             # What a response lacks is unknown in a preview.
             return provider_pb2.CreateResponse(id="", properties=struct(inputs))
         with self._operation("create", request, context):
-            identity = kind.create(self.account, inputs)
+            identity = kind.create(self.account, inputs | _unique_name(kind, inputs))
             self._existing[request.type, identity] = request.name
             state = self._read_back(kind, identity, inputs)
         return provider_pb2.CreateResponse(id=identity, properties=struct(state))
@@ -139,11 +144,10 @@ class AwsStandIn(StandIn):
         found = kind.read(self.account, request.id)
         if found is None:
             return provider_pb2.ReadResponse(id="")
-        inputs = plain(request.inputs)
+        inputs = as_found(kind, plain(request.inputs), found)
+        state = merged({**plain(request.properties), **found}, _without_defaults(inputs))
         return provider_pb2.ReadResponse(
-            id=request.id,
-            properties=struct({**plain(request.properties), **found}),
-            inputs=struct({key: _as_found(found, key, value) for key, value in inputs.items()}),
+            id=request.id, properties=struct(state), inputs=struct(inputs)
         )
 
     def Update(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -167,7 +171,7 @@ class AwsStandIn(StandIn):
     def _read_back(self, kind: Kind, identity: str, inputs: Plain) -> Plain:
         found = kind.read(self.account, identity)
         if found is None:
-            raise NotKept(f"{kind.token}: {identity} is not in the account")
+            raise NotKeptError(f"{kind.token}: {identity} is not in the account")
         require_kept(kind, inputs, found)
         return merged(found, inputs)
 
@@ -181,7 +185,7 @@ class AwsStandIn(StandIn):
             context.abort(grpc.StatusCode.UNKNOWN, reason)
         try:
             yield
-        except (AwsError, BotoCoreError, ClientError, NotKept) as error:
+        except (AwsError, BotoCoreError, ClientError, NotKeptError) as error:
             context.abort(grpc.StatusCode.UNKNOWN, f"{verb} {request.type} {request.name}: {error}")
         self.done.append(operation)
 
@@ -197,19 +201,20 @@ def _kind(request: Any, context: Any) -> Kind:
     return kind
 
 
+def _unique_name(kind: Kind, inputs: Plain) -> Plain:
+    prefix = inputs.get(f"{kind.name}Prefix")
+    if prefix is None or kind.name is None:
+        return {}
+    return {kind.name: prefix + secrets.token_hex(_UNIQUE_DIGITS // 2)}
+
+
 def _without_defaults(inputs: Mapping[str, Any]) -> Plain:
     return {key: value for key, value in inputs.items() if key != _DEFAULTS}
-
-
-def _as_found(found: Plain, key: str, value: Any) -> Any:
-    """An input as a refresh sees it; objects keep what the program says of them alone."""
-    now = found.get(key, value)
-    if isinstance(value, dict) and isinstance(now, dict):
-        return {name: _as_found(now, name, item) for name, item in value.items()}
-    return now
 
 
 def _difference(old: Plain, new: Plain, key: str, replaced: list[str]) -> Any:
     kinds = provider_pb2.PropertyDiff
     word = "UPDATE" if key in old and key in new else "ADD" if key in new else "DELETE"
-    return kinds(kind=kinds.Kind.Value(f"{word}_REPLACE" if key in replaced else word), inputDiff=True)
+    return kinds(
+        kind=kinds.Kind.Value(f"{word}_REPLACE" if key in replaced else word), inputDiff=True
+    )

@@ -59,7 +59,8 @@ class StandIn(ResourceProviderServicer):  # type: ignore[misc]
 def serving(stand_in: StandIn) -> Iterator[int]:
     """Serve a stand-in; gives its port."""
     server = grpc.server(
-        ThreadPoolExecutor(_AT_ONCE), options=[("grpc.max_receive_message_length", _LARGEST_MESSAGE)]
+        ThreadPoolExecutor(_AT_ONCE),
+        options=[("grpc.max_receive_message_length", _LARGEST_MESSAGE)],
     )
     add_ResourceProviderServicer_to_server(stand_in, server)
     port = server.add_insecure_port(f"127.0.0.1:{free_port()}")

@@ -43,6 +43,11 @@ class World:
         stack.workspace.env_vars["PULUMI_DEBUG_PROVIDERS"] = attached
         return WorldStack(stack)
 
+    def stored(self, name: str) -> str:
+        """The state of a stack, as the backend stores it."""
+        (found,) = (self.state.path / "backend" / ".pulumi" / "stacks").rglob(f"{name}.json")
+        return found.read_text()
+
 
 @dataclass(frozen=True)
 class WorldStack:
@@ -61,7 +66,11 @@ class WorldStack:
         return dict(self.stack.up().summary.resource_changes or {})
 
     def destroy(self) -> dict[str, int]:
-        """What was deleted."""
+        """What was deleted; as the command does, after a preview.
+
+        Without one the engine deletes everything else before it refuses what is protected.
+        """
+        self.stack.preview_destroy()
         return dict(self.stack.destroy().summary.resource_changes or {})
 
     def refresh(self) -> dict[str, int]:
@@ -71,10 +80,6 @@ class WorldStack:
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs."""
         return {name: output.value for name, output in self.stack.outputs().items()}
-
-    def exported(self) -> Any:
-        """The state as the backend has it."""
-        return self.stack.export_stack().deployment
 
 
 @contextlib.contextmanager

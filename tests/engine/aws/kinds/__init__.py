@@ -4,7 +4,5 @@ from tests.engine.aws.kind import Kind
 from tests.engine.aws.kinds import data, eks, iam, network, nodes, s3
 
 KINDS: dict[str, Kind] = {
-    kind.token: kind
-    for module in (network, nodes, eks, iam, s3, data)
-    for kind in module.KINDS
+    kind.token: kind for module in (network, nodes, eks, iam, s3, data) for kind in module.KINDS
 }

@@ -6,7 +6,16 @@ from botocore.exceptions import ClientError
 
 from tests.engine.aws.account import Account, AwsError, missing
 from tests.engine.aws.kind import Kind, Remembered
-from tests.engine.aws.shapes import capitalised, changed, gone, lowered, some, tag_list, tags_of, tagged
+from tests.engine.aws.shapes import (
+    capitalised,
+    changed,
+    gone,
+    lowered,
+    some,
+    tag_list,
+    tagged,
+    tags_of,
+)
 from tests.engine.aws.values import Plain
 
 
@@ -27,8 +36,8 @@ class DbKind(Kind):
             if missing(error):
                 return None
             raise
-        found: Plain = answer[result][0]
-        return found
+        found: list[Plain] = answer[result]
+        return found[0] if found else None
 
     def read(self, account: Account, identity: str) -> Plain | None:
         found = self.described(account, identity)
@@ -247,7 +256,8 @@ class DbInstance(DbKind):
             "performanceInsightsEnabled": found.get("PerformanceInsightsEnabled"),
             "username": found.get("MasterUsername"),
             "manageMasterUserPassword": secret is not None,
-            "masterUserSecrets": [lowered(secret)] if secret else [],
+            # The first answers of moto say "creating".
+            "masterUserSecrets": [{**lowered(secret), "secretStatus": "active"}] if secret else [],
             "vpcSecurityGroupIds": [
                 group["VpcSecurityGroupId"] for group in found.get("VpcSecurityGroups", ())
             ],

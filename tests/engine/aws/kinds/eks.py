@@ -44,7 +44,7 @@ class Cluster(Kind):
         eks.create_cluster(
             name=inputs["name"],
             roleArn=inputs["roleArn"],
-            version=inputs.get("version"),
+            **some(inputs, "version"),
             resourcesVpcConfig=inputs["vpcConfig"],
             kubernetesNetworkConfig=inputs.get("kubernetesNetworkConfig", {}),
             logging=_logging(inputs),
@@ -126,7 +126,7 @@ def _retag(eks: Any, arn: str, old: Plain, new: Plain) -> None:
 
 
 class NodeGroup(Kind):
-    """The version of a group, and that of its launch template after an update, are in memory."""
+    """Its versions, and its tags after an update, are in memory: moto changes neither."""
 
     token = "aws:eks/nodeGroup:NodeGroup"
     force_new = frozenset(
@@ -146,8 +146,22 @@ class NodeGroup(Kind):
         }
     )
     name = "nodeGroupName"
-    _NAMES: ClassVar = {"nodeGroupName": "nodegroupName", "nodeRoleArn": "nodeRole"}
     _REMEMBERED: ClassVar = ("version", "releaseVersion", "launchTemplate")
+    _KEPT: ClassVar = (
+        "clusterName",
+        "amiType",
+        "capacityType",
+        "diskSize",
+        "instanceTypes",
+        "labels",
+        "scalingConfig",
+        "taints",
+        "updateConfig",
+        "nodeRepairConfig",
+        "status",
+        "version",
+        "releaseVersion",
+    )
 
     def create(self, account: Account, inputs: Plain) -> str:
         eks = account.client("eks")
@@ -183,34 +197,20 @@ class NodeGroup(Kind):
             raise
         groups = found["resources"]["autoScalingGroups"]
         return {
-            **some(
-                found,
-                "clusterName",
-                "amiType",
-                "capacityType",
-                "diskSize",
-                "instanceTypes",
-                "labels",
-                "scalingConfig",
-                "taints",
-                "updateConfig",
-                "nodeRepairConfig",
-                "status",
-                "version",
-                "releaseVersion",
-            ),
-            **account.memory[self.token].get(identity, {}),
+            **some(found, *self._KEPT),
             "arn": found["nodegroupArn"],
             "nodeGroupName": found["nodegroupName"],
             "nodeRoleArn": found["nodeRole"],
             "subnetIds": found["subnets"],
             "resources": [{"autoscalingGroups": groups}],
             **tagged(found.get("tags")),
+            **account.memory[self.token].get(identity, {}),
         }
 
     def update(self, account: Account, identity: str, old: Plain, new: Plain) -> None:
         eks = account.client("eks")
-        names = {"clusterName": new["clusterName"], "nodegroupName": new["nodeGroupName"]}
+        cluster, group = identity.split(":")
+        names = {"clusterName": cluster, "nodegroupName": group}
         labels = {"addOrUpdateLabels": new.get("labels", {})}
         if removed := gone(old, new, "labels"):
             labels["removeLabels"] = removed
@@ -226,8 +226,8 @@ class NodeGroup(Kind):
             taints={"addOrUpdateTaints": taints["addOrUpdateTaints"]},
             **some(new, "scalingConfig", "updateConfig", "nodeRepairConfig"),
         )
-        account.memory[self.token][identity] = some(new, *self._REMEMBERED)
-        _retag(eks, eks.describe_nodegroup(**names)["nodegroup"]["nodegroupArn"], old, new)
+        remembered = some(new, *self._REMEMBERED)
+        account.memory[self.token][identity] = {**remembered, **tagged(new.get("tags"))}
 
     def delete(self, account: Account, identity: str, inputs: Plain) -> None:
         cluster, group = identity.split(":")

@@ -168,8 +168,9 @@ class Key(Kind):
             raise
         if found["KeyState"] == "PendingDeletion":
             return None
-        rotated = found["KeySpec"] == "SYMMETRIC_DEFAULT" and (
-            kms.get_key_rotation_status(KeyId=identity)["KeyRotationEnabled"]
+        rotated = (
+            found["KeySpec"] == "SYMMETRIC_DEFAULT"
+            and (kms.get_key_rotation_status(KeyId=identity)["KeyRotationEnabled"])
         )
         tags = kms.list_resource_tags(KeyId=identity)["Tags"]
         return {

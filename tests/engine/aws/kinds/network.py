@@ -274,6 +274,8 @@ class Route(Kind):
 
 
 class RouteTableAssociation(Kind):
+    """The provider gives it another table in place; the stand-in does not."""
+
     token = "aws:ec2/routeTableAssociation:RouteTableAssociation"
     force_new = frozenset({"subnetId", "gatewayId"})
 
@@ -290,10 +292,6 @@ class RouteTableAssociation(Kind):
                 if association["RouteTableAssociationId"] == identity:
                     return dict(lowered(some(association, "RouteTableId", "SubnetId")))
         return None
-
-    def update(self, account: Account, identity: str, old: Plain, new: Plain) -> None:
-        # The provider replaces the association in place, under the same id; moto's id is a new one.
-        raise NotImplementedError
 
     def delete(self, account: Account, identity: str, inputs: Plain) -> None:
         account.client("ec2").disassociate_route_table(AssociationId=identity)

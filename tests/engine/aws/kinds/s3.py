@@ -153,9 +153,7 @@ class Versioning(_Setting):
 
 
 class Encryption(_Setting):
-    token = (
-        "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
-    )
+    token = "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
     method = "bucket_encryption"
 
     def arguments(self, inputs: Plain) -> Plain:
