@@ -81,7 +81,8 @@ class Postgres(pulumi.ComponentResource):
             rotation_rules=aws.secretsmanager.SecretRotationRotationRulesArgs(
                 automatically_after_days=args.password_rotation_days
             ),
-            opts=child,
+            # The schedule goes with the secret, and the secret with the instance.
+            opts=pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(retain_on_delete=True)),
         )
         self.register_outputs({"host": self.host})
 
