@@ -56,6 +56,10 @@ class Declared:
     provider: str
     parent: str
     """Type of the parent."""
+    protect: bool
+    """Whether the engine refuses to delete it."""
+    after: frozenset[str]
+    """Types and names of what must stand before it, such as `aws:kms/key:Key::name`."""
 
 
 @dataclass
@@ -160,15 +164,21 @@ class _Monitor(mocks.MockMonitor):
                 inputs=pulumi.runtime.rpc.deserialize_properties(request.object),
                 provider=request.provider,
                 parent=request.parent.split("::")[2].rsplit("$", 1)[-1],
+                protect=request.protect,
+                after=frozenset(_type_and_name(urn) for urn in request.dependencies),
             )
             self._program.resources.append(declared)
         return answer
 
     def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802
-        _, _, types, name = request.urn.split("::")
         outputs = pulumi.runtime.rpc.deserialize_properties(request.outputs)
-        self._program.outputs[f"{types.rsplit('$', 1)[-1]}::{name}"] = outputs
+        self._program.outputs[_type_and_name(request.urn)] = outputs
         return super().RegisterResourceOutputs(request)
+
+
+def _type_and_name(urn: str) -> str:
+    _, _, types, name = urn.split("::")
+    return f"{types.rsplit('$', 1)[-1]}::{name}"
 
 
 def declare(

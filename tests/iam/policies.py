@@ -25,9 +25,19 @@ ACCOUNT = Account(account="123456789012", region="eu-central-1", prefix="pipelin
 BREAK_GLASS = "arn:aws:iam::123456789012:role/break-glass"
 DOMAINS = ("bank", "bank-ledger", "ledger", "v1")
 """Names that begin and end alike, and one that looks like a version."""
+CONFIG = BucketStorage.model_validate(
+    {
+        "kind": "buckets",
+        "people": {
+            "approvers": ["arn:aws:iam::123456789012:role/experts"],
+            "releasers": ["arn:aws:iam::123456789012:role/on-call"],
+            "break_glass": BREAK_GLASS,
+        },
+    }
+)
 _IMAGE = f"registry.example/image@sha256:{'0' * 64}"
 _TAGS = {"environment": "prod"}
-_ANSWERS = {
+ANSWERS = {
     "aws:kms/getPublicKey:getPublicKey": lambda arguments: {
         "publicKeyPem": f"public half of {arguments['keyId']}"
     }
@@ -52,7 +62,7 @@ class Policies:
 @cache
 def declared() -> Policies:
     """Policies of an environment, and of the domains in it."""
-    program = declare(_build, answers=_ANSWERS)
+    program = declare(_build, answers=ANSWERS)
     arns = {
         each.inputs["name"]: f"arn:aws:iam::{ACCOUNT.account}:role{each.inputs['path']}"
         f"{each.inputs['name']}"
@@ -80,7 +90,7 @@ def declared() -> Policies:
 
 def environment() -> Program:
     """What an environment declares of storage and roles."""
-    return declare(_environment, answers=_ANSWERS)
+    return declare(_environment, answers=ANSWERS)
 
 
 def key_arn(name: str) -> str:
@@ -150,22 +160,13 @@ def _build() -> None:
 
 
 def _environment() -> None:
-    config = BucketStorage.model_validate(
-        {
-            "kind": "buckets",
-            "people": {
-                "approvers": ["arn:aws:iam::123456789012:role/experts"],
-                "releasers": ["arn:aws:iam::123456789012:role/on-call"],
-                "break_glass": BREAK_GLASS,
-            },
-        }
-    )
-    storage = declare_storage(config, _cluster(), prefix=ACCOUNT.prefix)
+    storage = declare_storage(CONFIG, cluster(), prefix=ACCOUNT.prefix)
     for workload in get_args(Workload):
         storage.bind([workload], namespace="pods", service_account=workload)
 
 
-def _cluster() -> Cluster:
+def cluster() -> Cluster:
+    """A cluster in the account."""
     place = Aws(
         provider=aws.Provider("aws", region=ACCOUNT.region),
         account=ACCOUNT.account,

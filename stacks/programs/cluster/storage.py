@@ -4,15 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, get_args
+from urllib.parse import urlsplit
 
 import pulumi
 import pulumi_aws as aws
 
 from components.bucket import Expiry
 from components.object_store import ObjectStoreAccess
-from components.pods import SecretKey
+from components.pods import POD_IDENTITY, NetworkPeer, SecretKey
 from components.storage import BucketPlan, ObjectStorage, StorageArgs
 from registry.signing import KMS_SCHEME
+from stacks.config.existing import ObjectStorage as StoreOfOthers
 from stacks.config.storage import BucketStorage, ExistingStorage
 from stacks.policies.buckets import access_log_policy, bucket_policy
 from stacks.policies.keys import signing_key_policy, storage_key_policy
@@ -24,6 +26,7 @@ EVALUATION_KEY_FILE: Final = "evaluation.pem"
 """Key in the Secret that holds the private key of verdicts, where no KMS does."""
 EVALUATION_KEYS: Final = "/etc/evaluation"
 """Where evaluation jobs find that Secret."""
+_HTTPS: Final = 443
 _MUTABLE: Final[dict[Purpose, tuple[str, ...]]] = {
     "registry": ("runs/",),
     "warehouse": ("shipped/", "writers/", "pods/", "parts/"),
@@ -32,16 +35,6 @@ _MUTABLE: Final[dict[Purpose, tuple[str, ...]]] = {
     "traces": ("",),
 }
 """Prefixes whose superseded versions nobody looks at. Pointers and money keep theirs for ever."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Keys:
-    """ARNs of the keys in KMS."""
-
-    storage: pulumi.Input[str]
-    """That objects are encrypted with."""
-    signing: pulumi.Input[str]
-    """That verdicts are signed with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,18 +60,6 @@ class Storage:
     identities: Identities | None
     """Roles in AWS; None on a cluster that exists already."""
 
-    @property
-    def account(self) -> Account | None:
-        """How buckets and roles are named; None on a cluster that exists already."""
-        return None if self.identities is None else self.identities.account
-
-    @property
-    def keys(self) -> Keys | None:
-        """The keys in KMS; None on a cluster that exists already."""
-        if self.identities is None:
-            return None
-        return Keys(storage=self.identities.storage_key, signing=self.identities.signing_key)
-
     def bind(
         self, workloads: Sequence[Workload], *, namespace: str, service_account: str
     ) -> tuple[pulumi.Resource, ...]:
@@ -96,6 +77,34 @@ class Storage:
             workloads, namespace=namespace, service_account=service_account
         )
         return identity.ready
+
+
+def access_in_vpc(region: str, vpc_cidr: str) -> ObjectStoreAccess:
+    """How pods on EKS reach S3 and KMS: by interface endpoints inside the VPC."""
+    return ObjectStoreAccess(
+        # boto3 reads the one, the other SDKs read the other.
+        environment={"AWS_REGION": region, "AWS_DEFAULT_REGION": region},
+        peers=(NetworkPeer(cidr=vpc_cidr, port=_HTTPS), POD_IDENTITY),
+    )
+
+
+def access_to(store: StoreOfOthers) -> ObjectStoreAccess:
+    """How pods reach a store that exists already."""
+    endpoint = urlsplit(store.endpoint)
+    port = endpoint.port or (_HTTPS if endpoint.scheme == "https" else 80)
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    return ObjectStoreAccess(
+        environment={
+            "AWS_REGION": store.region,
+            "AWS_DEFAULT_REGION": store.region,
+            "AWS_ENDPOINT_URL_S3": store.endpoint,
+            # Not every store knows the checksums that clients send unasked.
+            "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
+            "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
+        },
+        secrets={name: SecretKey(secret=store.credentials_secret, key=name) for name in names},
+        peers=(NetworkPeer(cidr=store.cidr, port=port),),
+    )
 
 
 def declare_storage(
