@@ -264,11 +264,6 @@ def _egress(config: BifrostConfig, wiring: GatewayWiring) -> list[Peer]:
 
 def _warnings(config: BifrostConfig) -> tuple[str, ...]:
     found = []
-    if _listed(config):
-        found.append(
-            "gateway.customers: limits of a customer hold for requests under its own virtual key; "
-            "the router sends the key `default` with every request"
-        )
     if isinstance(config.routing, Weighted):
         shares = ", ".join(f"{pool} {share}" for pool, share in config.routing.weights.items())
         found.append(
