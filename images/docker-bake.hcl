@@ -1,10 +1,10 @@
 # docker buildx bake --file images/docker-bake.hcl --push --metadata-file images.json
 
 variable "REGISTRY" {
-  description = "Where images go, such as 123456789012.dkr.ecr.eu-central-1.amazonaws.com/pipeline"
+  description = "Where images go, such as 123456789012.dkr.ecr.eu-central-1.amazonaws.com"
   validation {
     condition     = REGISTRY != ""
-    error_message = "REGISTRY is not set: name the registry and the prefix of the repositories."
+    error_message = "REGISTRY is not set: name the registry of the account."
   }
 }
 
@@ -47,7 +47,7 @@ target "image" {
     PYTHON_IMAGE     = PYTHON_IMAGE
     RDS_CERTIFICATES = RDS_CERTIFICATES
   }
-  tags = ["${REGISTRY}/${name}:${REVISION}"]
+  tags = ["${REGISTRY}/pipeline-${name}:${REVISION}"]
   labels = {
     "org.opencontainers.image.revision" = REVISION
   }
