@@ -26,7 +26,7 @@ def fetch(uri: str, path: Path) -> int:
         open_store(folder).get_to_file(name, path)
         return 1
     store = open_store(uri.rstrip("/"))
-    keys = store.list("")
+    keys = [key for key in store.list("") if not _is_nobodys(key)]
     if not keys:
         raise NotFoundError(f"{uri}: there is nothing below this prefix")
     for key in keys:
@@ -34,6 +34,11 @@ def fetch(uri: str, path: Path) -> int:
         target.parent.mkdir(parents=True, exist_ok=True)
         store.get_to_file(key, target)
     return len(keys)
+
+
+def _is_nobodys(key: str) -> bool:
+    """Whether it is a folder of the S3 console, or hidden, such as `.gitattributes` of a model."""
+    return not key or key.endswith("/") or any(part.startswith(".") for part in key.split("/"))
 
 
 def _pair(text: str) -> tuple[str, Path]:
