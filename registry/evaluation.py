@@ -86,20 +86,31 @@ def sign(evaluation: Evaluation, signer: Signer) -> Evaluation:
     return evaluation.model_copy(update={"signature": signature})
 
 
-def verify(evaluation: Evaluation, public_key: Path) -> None:
+def verify(evaluation: Evaluation, public_key: Path | bytes) -> None:
     """Check the signature.
+
+    Args:
+        evaluation: The verdict.
+        public_key: A PEM file, or what is in one.
 
     Raises:
         RegistryError: It does not belong to this verdict and this key, or the key cannot be read.
     """
     place = f"evaluation of {evaluation.domain} {evaluation.version}"
+    pem, name = _read_key(public_key)
+    key = load_public_key(pem, name)
+    if not is_signature(evaluation.signature, _signed_bytes(evaluation), key):
+        raise RegistryError(f"{place}: the signature does not match the {name}")
+
+
+def _read_key(public_key: Path | bytes) -> tuple[bytes, str]:
+    """The PEM, and what errors call it."""
+    if isinstance(public_key, bytes):
+        return public_key, "evaluation key of the environment"
     try:
-        pem = public_key.read_bytes()
+        return public_key.read_bytes(), f"evaluation key {public_key}"
     except OSError as error:
         raise NotFoundError(f"evaluation key {public_key}: {error}") from error
-    key = load_public_key(pem, f"evaluation key {public_key}")
-    if not is_signature(evaluation.signature, _signed_bytes(evaluation), key):
-        raise RegistryError(f"{place}: the signature does not match {public_key.name}")
 
 
 def read_evaluation(store: ObjectStore, domain: str, version: Version) -> Evaluation:

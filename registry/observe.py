@@ -16,7 +16,7 @@ def observe(
     store: ObjectStore,
     desired: Desired,
     *,
-    evaluation_public_key: Path,
+    evaluation_public_key: Path | bytes,
     reviewers: tuple[str, ...] | None,
 ) -> Observed:
     """Read pointer, manifest, verified verdict, approvals and runs of the wanted version.
@@ -24,7 +24,7 @@ def observe(
     Args:
         store: The registry.
         desired: What the stack wants.
-        evaluation_public_key: PEM file that verdicts are verified with.
+        evaluation_public_key: What verdicts are verified with: a PEM file, or what is in one.
         reviewers: Who may approve; None means anyone (local environments only).
 
     Raises:

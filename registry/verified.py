@@ -28,7 +28,9 @@ def read_consistent_manifest(store: ObjectStore, domain: str, version: Version) 
     return manifest
 
 
-def read_verdict(store: ObjectStore, manifest: Manifest, public_key: Path) -> Evaluation | None:
+def read_verdict(
+    store: ObjectStore, manifest: Manifest, public_key: Path | bytes
+) -> Evaluation | None:
     """The verdict on a bundle, signature and bundle checked; None before its evaluation.
 
     Raises:

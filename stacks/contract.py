@@ -1,5 +1,6 @@
 """What an environment stack tells its domain stacks: names and limits, never a secret."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
@@ -125,7 +126,7 @@ class EnvironmentContract(Config):
     evaluation_key: str
     """What signs verdicts: a key file, or `awskms:<ARN>`."""
     evaluation_public_key: str
-    """Path of the PEM file, as jobs and stacks of this environment find it."""
+    """Path of the PEM file, as the jobs of this environment find it."""
     mlflow_url: str
     edge_url: str
     namespace: str
@@ -137,6 +138,13 @@ class EnvironmentContract(Config):
     adapter_pools: tuple[PoolName, ...]
     """Pools whose engines load adapters."""
     adapters: AdapterContract
+
+    @property
+    def verifying_key(self) -> Path | bytes:
+        """What whoever runs `pulumi` verifies verdicts with: a PEM file, or its content."""
+        if isinstance(self.place, KubernetesPlace):
+            return self.place.evaluation_public_key.encode()
+        return Path(self.evaluation_public_key)
 
     @property
     def local(self) -> LocalPlace | None:

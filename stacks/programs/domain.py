@@ -1,7 +1,6 @@
 """The program of a domain stack."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pulumi
 
@@ -69,7 +68,7 @@ def _decide(
     observed = observe(
         open_store(contract.registry_uri),
         desired,
-        evaluation_public_key=Path(contract.evaluation_public_key),
+        evaluation_public_key=contract.verifying_key,
         reviewers=None if names == "anyone" else names,
     )
     return observed, plan(desired, observed, retry=retry)
