@@ -1,14 +1,13 @@
 """A domain in an environment on Kubernetes: its tenant, and under whom its jobs run."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, Final, get_args
 
 import pulumi
 import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 
-from components.job_accounts import JobAccounts, JobAccountsArgs, account_of
+from components.job_accounts import JobAccounts, JobAccountsArgs
 from components.kubernetes_tenant import KubernetesTenant, KubernetesTenantArgs
 from components.object_store import ObjectStoreAccess
 from components.pods import NetworkPeer, SecretKey
@@ -16,19 +15,16 @@ from registry.release import StepKind
 from serving.edge.policies import Bucket, domain_policy
 from stacks.config.domain import DomainConfig
 from stacks.contract import (
-    AwsPlace,
     EnvironmentContract,
     KubernetesPlace,
     ObjectStorePlace,
     TrainingNodes,
 )
 from stacks.job_specs import inputs_of
-from stacks.policies.names import Account
-from stacks.policies.steps import step_access, step_permissions
 from stacks.programs.cluster import access
 from stacks.programs.cluster.contract import PUBLIC_KEY
-from stacks.programs.cluster.identities import Identities
 from stacks.programs.cluster.storage import EVALUATION_KEYS
+from stacks.programs.job_identities import declare_job_identities
 from stacks.programs.place import DomainPlace
 from substrates.kubernetes.jobs import JobPlacement, KubernetesJobs, Mounted, Size
 
@@ -103,33 +99,14 @@ def _identities(
     """A role in AWS for each kind of job: none can do what another's is for."""
     if place.aws is None:
         return ()
-    identities = _in_account(place.aws, domain)
-    found: list[pulumi.Resource] = []
-    for step in _STEPS:
-        uris = inputs_of(step, domain, contract)
-        identity = identities.of_pods(
-            identities.account.role_name(domain.name, step),
-            capacity=step,
-            namespace=place.training_namespace,
-            service_account=account_of(domain.name, step),
-            statements=partial(
-                step_permissions,
-                kind=step,
-                accesses=step_access(identities.account, step, domain.name, uris),
-            ),
-        )
-        found += identity.ready
-    return tuple(found)
-
-
-def _in_account(place: AwsPlace, domain: DomainConfig) -> Identities:
-    return Identities(
-        provider=aws.Provider("aws", region=place.region, allowed_account_ids=[place.account]),
-        account=Account(account=place.account, region=place.region, prefix=place.prefix),
-        cluster=place.cluster,
-        storage_key=place.storage_key,
-        signing_key=place.signing_key,
-        tags={**place.tags, "domain": domain.name, "customer": domain.customer},
+    account = place.aws
+    tags = {**account.tags, "domain": domain.name, "customer": domain.customer}
+    return declare_job_identities(
+        account.model_copy(update={"tags": tags}),
+        aws.Provider("aws", region=account.region, allowed_account_ids=[account.account]),
+        namespace=place.training_namespace,
+        domain=domain.name,
+        inputs={step: inputs_of(step, domain, contract) for step in _STEPS},
     )
 
 

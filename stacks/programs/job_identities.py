@@ -6,16 +6,12 @@ from functools import partial
 import pulumi
 import pulumi_aws as aws
 
+from components.job_accounts import account_of
 from registry.release import StepKind
 from stacks.contract import AwsPlace
 from stacks.policies.names import Account
 from stacks.policies.steps import step_access, step_permissions
 from stacks.programs.cluster.identities import Identities
-
-
-def job_service_account(domain: str, kind: StepKind) -> str:
-    """Name of the ServiceAccount of a domain's jobs of one kind."""
-    return f"{domain}-{kind}"
 
 
 def declare_job_identities(
@@ -55,7 +51,7 @@ def declare_job_identities(
             identities.account.role_name(domain, kind),
             capacity=kind,
             namespace=namespace,
-            service_account=job_service_account(domain, kind),
+            service_account=account_of(domain, kind),
             statements=partial(
                 step_permissions,
                 kind=kind,
