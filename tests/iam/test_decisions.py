@@ -8,7 +8,7 @@ from itertools import product
 from typing import get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry import layout
@@ -17,7 +17,7 @@ from registry.names import DOMAIN_PATTERN, Version
 from registry.release import StepKind
 from serving.warehouse import layout as warehouse
 from stacks.policies.buckets import GUARDED
-from stacks.policies.names import Purpose
+from stacks.policies.names import Capacity, Purpose
 from stacks.policies.statements import Places
 from stacks.policies.steps import step_access, step_permissions
 from tests.iam.caller import Caller
@@ -100,6 +100,7 @@ def test_a_job_touches_nothing_of_another_domain(
     assert not caller.lists("registry", None)
 
 
+@settings(deadline=None)
 @given(domain=_names, other=_names, kind=st.sampled_from(KINDS), data=st.data())
 def test_nor_under_any_other_names(
     simulator: Simulator, domain: str, other: str, kind: StepKind, data: st.DataObject
@@ -114,6 +115,7 @@ def test_nor_under_any_other_names(
     assert not any(caller.writes("registry", key, each) for each in CONDITIONS)
 
 
+@settings(deadline=None)
 @given(domain=_names, version=_versions, kind=st.sampled_from(KINDS))
 def test_any_domain_has_its_own(
     simulator: Simulator, domain: str, version: Version, kind: StepKind
@@ -182,9 +184,36 @@ def test_an_administrator_writes_none_of_them(administrator: Caller, condition: 
         assert may == (key.startswith("runs/bank/") and not is_result), key
 
 
+@pytest.mark.parametrize(
+    ("capacity", "kinds"),
+    [
+        ("publish", {"adapter", "manifest"}),
+        ("evaluate", {"adapter", "manifest", "verdict"}),
+        ("release", {"pointer"}),
+        ("approve", {"approval"}),
+        ("train", set()),
+    ],
+)
+def test_a_capacity_writes_no_more_whatever_its_own_policy_allows(
+    simulator: Simulator, capacity: Capacity, kinds: set[str]
+) -> None:
+    role = f"arn:aws:iam::{ACCOUNT.account}:role{ACCOUNT.role_path(capacity)}any"
+    caller = Caller(simulator, declared(), role, administrator=True)
+    keys = {
+        "adapter": layout.adapter_file("bank", VERSION, "slm", layout.ADAPTER_WEIGHTS),
+        "manifest": layout.manifest("bank", VERSION),
+        "verdict": layout.evaluation("bank", VERSION),
+        "pointer": layout.pointer("bank"),
+        "approval": f"{layout.approvals_prefix('bank', VERSION)}0a1b.json",
+    }
+    may = {kind for kind, key in keys.items() if caller.writes("registry", key, "if-none-match")}
+    assert may == kinds
+
+
 # What is written once
 
 
+@settings(deadline=None)
 @given(
     key=st.from_regex(
         r"(lora-adapters/[a-z-]+/v[0-9]{1,4}\.[0-9]{1,4}/[a-z/]+[a-z]"
