@@ -309,7 +309,7 @@ def test_adapter_sync_finds_and_brings_adapters(account: Account, live: Manifest
 def test_nothing_released_yet_is_no_error(account: Account) -> None:
     """S3 answers 403 for a pointer that is missing; the list says that it is."""
     for workload in ("router", "exporter", "adapter-sync"):
-        store = account.workload(workload, "registry")  # type: ignore[arg-type]
+        store = account.workload(workload, "registry")
         assert pointer.read_pointer(store, DOMAIN).live is None
 
 

@@ -20,7 +20,8 @@ BUCKETS: dict[str, Any] = {"kind": "buckets", "people": {"break_glass": ROLE}}
 
 def _pem(key: Any) -> str:
     encoding, form = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    return key.public_key().public_bytes(encoding, form).decode()
+    pem: bytes = key.public_key().public_bytes(encoding, form)
+    return pem.decode()
 
 
 EXISTING: dict[str, Any] = {
