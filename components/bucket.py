@@ -48,6 +48,7 @@ class Bucket(pulumi.ComponentResource):
     """
 
     name: pulumi.Output[str]
+    """Known once the policy is there: logs are refused by a bucket that does not let them in."""
 
     def __init__(
         self, name: str, args: BucketArgs, opts: pulumi.ResourceOptions | None = None
@@ -81,13 +82,13 @@ class Bucket(pulumi.ComponentResource):
                 opts=child,
             )
             settings.append(logging)
-        aws.s3.BucketPolicy(
+        policy = aws.s3.BucketPolicy(
             name,
             bucket=bucket.bucket,
             policy=pulumi.Output.from_input(args.policy).apply(json.dumps),
             opts=pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=settings)),
         )
-        self.name = bucket.bucket
+        self.name = policy.bucket
         self.register_outputs({"name": self.name})
 
 
