@@ -17,7 +17,7 @@ import pulumi_eks
 from pulumi.runtime.proto import provider_pb2, resource_pb2
 from pulumi.runtime.proto.resource_pb2_grpc import ResourceMonitorStub
 
-from tests.engine.aws.servicer import StandIn
+from tests.engine.aws.servicer import StandIn, registration
 from tests.engine.aws.values import (
     UNKNOWN,
     Plain,
@@ -157,7 +157,7 @@ class EksStandIn(StandIn):
         with grpc.insecure_channel(request.monitorEndpoint) as channel:
             monitor = ResourceMonitorStub(channel)
             program = Program(monitor, request, sorted(came_from))
-            component = monitor.RegisterResource(_registration(request))
+            component = monitor.RegisterResource(registration(request))
             outputs = self._declare(program, component.urn, request.name, inputs)
             monitor.RegisterResourceOutputs(
                 resource_pb2.RegisterResourceOutputsRequest(
@@ -237,19 +237,6 @@ def _problem(kind: str, inputs: Plain) -> str | None:
         if not same:
             return f"{key} is {given!r}, it knows {value!r} alone"
     return None
-
-
-def _registration(request: Any) -> Any:
-    return resource_pb2.RegisterResourceRequest(
-        type=request.type,
-        name=request.name,
-        parent=request.parent,
-        protect=request.protect,
-        providers=dict(request.providers),
-        dependencies=list(request.dependencies),
-        aliases=list(request.aliases),
-        acceptResources=True,
-    )
 
 
 def _role(program: Program, urn: str, name: str, inputs: Plain) -> tuple[Declared, Declared]:

@@ -92,9 +92,11 @@ class AwsStandIn(StandIn):
                 f"the stand-in for AWS has no function {request.tok}: add it to FUNCTIONS",
             )
             raise AssertionError
-        return provider_pb2.InvokeResponse(
-            **{"return": struct(function(self.account, plain(request.args)))}
-        )
+        try:
+            answer = function(self.account, plain(request.args))
+        except ClientError as error:
+            context.abort(grpc.StatusCode.UNKNOWN, f"{request.tok}: {error}")
+        return provider_pb2.InvokeResponse(**{"return": struct(answer)})
 
     def Check(self, request: Any, context: Any) -> Any:  # noqa: N802
         kind = _kind(request, context)

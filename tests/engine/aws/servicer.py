@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 from google.protobuf import empty_pb2
-from pulumi.runtime.proto import plugin_pb2, provider_pb2
+from pulumi.runtime.proto import plugin_pb2, provider_pb2, resource_pb2
 from pulumi.runtime.proto.provider_pb2_grpc import (
     ResourceProviderServicer,
     add_ResourceProviderServicer_to_server,
@@ -53,6 +53,20 @@ class StandIn(ResourceProviderServicer):  # type: ignore[misc]
 
     def Cancel(self, request: Any, context: Any) -> Any:  # noqa: N802
         return empty_pb2.Empty()
+
+
+def registration(request: Any) -> Any:
+    """What registers the component that a `Construct` asks for."""
+    return resource_pb2.RegisterResourceRequest(
+        type=request.type,
+        name=request.name,
+        parent=request.parent,
+        protect=request.protect,
+        providers=dict(request.providers),
+        dependencies=list(request.dependencies),
+        aliases=list(request.aliases),
+        acceptResources=True,
+    )
 
 
 @contextlib.contextmanager

@@ -56,6 +56,13 @@ def bare(value: Any) -> Any:
     return {key: bare(item) for key, item in value.items()}
 
 
+def inside(value: Any) -> Any:
+    """What a mark of a secret or output is around, to be changed in place."""
+    while isinstance(value, dict) and value.get(_SIGNATURE) in {_SECRET, _OUTPUT}:
+        value = value.get("value", UNKNOWN)
+    return value
+
+
 def resource_reference(urn: str, identity: str) -> Plain:
     """A resource as the value of a property."""
     return {_SIGNATURE: _RESOURCE, "urn": urn, "id": identity}

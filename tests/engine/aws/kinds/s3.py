@@ -1,12 +1,13 @@
 """Buckets, and what is configured of them one by one."""
 
+import json
 from abc import abstractmethod
 from typing import Any, ClassVar
 
 from botocore.exceptions import ClientError
 
-from tests.engine.aws.account import Account, missing
-from tests.engine.aws.kind import Kind
+from tests.engine.aws.account import Account, AwsError, missing
+from tests.engine.aws.kind import Kind, Remembered
 from tests.engine.aws.shapes import capitalised, lowered, tag_list, tags_of
 from tests.engine.aws.values import Plain
 
@@ -217,24 +218,34 @@ class Policy(_Setting):
         return {"policy": answer["Policy"]}
 
 
-class Logging(_Setting):
+class Logging(Remembered):
+    """moto stumbles over the target's policy where a statement is about everybody."""
+
     token = "aws:s3/bucketLogging:BucketLogging"
-    method = "bucket_logging"
-    # moto does not keep it.
-    not_kept = frozenset({"targetObjectKeyFormat"})
+    force_new = frozenset({"bucket"})
 
-    def arguments(self, inputs: Plain) -> Plain:
-        target = {"TargetBucket": inputs["targetBucket"], "TargetPrefix": inputs["targetPrefix"]}
-        return {"BucketLoggingStatus": {"LoggingEnabled": target}}
+    def identity(self, account: Account, inputs: Plain) -> str:
+        s3 = account.client("s3")
+        s3.head_bucket(Bucket=inputs["bucket"])
+        try:
+            policy = s3.get_bucket_policy(Bucket=inputs["targetBucket"])["Policy"]
+        except ClientError as error:
+            raise _no_grant(inputs) from error
+        if not any(map(_lets_logs_in, json.loads(policy)["Statement"])):
+            raise _no_grant(inputs)
+        return str(inputs["bucket"])
 
-    def properties(self, answer: Plain) -> Plain | None:
-        found = answer.get("LoggingEnabled")
-        if not found:
-            return None
-        return {"targetBucket": found["TargetBucket"], "targetPrefix": found["TargetPrefix"]}
 
-    def delete(self, account: Account, identity: str, inputs: Plain) -> None:
-        account.client("s3").put_bucket_logging(Bucket=identity, BucketLoggingStatus={})
+def _lets_logs_in(statement: Plain) -> bool:
+    principal = statement.get("Principal")
+    service = principal.get("Service") if isinstance(principal, dict) else None
+    return statement["Effect"] == "Allow" and service == "logging.s3.amazonaws.com"
+
+
+def _no_grant(inputs: Plain) -> AwsError:
+    return AwsError(
+        f"InvalidTargetBucketForLogging: {inputs['targetBucket']} does not let logging.s3 write"
+    )
 
 
 def _respelled(value: Any, names: dict[str, str]) -> Any:
