@@ -7,10 +7,11 @@ from pydantic import Field, ValidationError
 
 from registry.names import PoolName
 from stacks.config.base import Config
-from stacks.config.domain import DomainConfig
+from stacks.config.domain import DomainConfig, TrainedDomain
 from stacks.config.environment import AdapterContract
 from stacks.config.images import ImageRef
 from stacks.config.load import ConfigError
+from stacks.config.phases import Phase, has_adapters
 
 OUTPUT = "contract"
 
@@ -121,6 +122,7 @@ class EnvironmentContract(Config):
     """The output `contract` of an environment stack."""
 
     environment: str
+    phase: Phase
     place: Annotated[LocalPlace | KubernetesPlace, Field(discriminator="kind")]
     registry_uri: str
     evaluation_key: str
@@ -136,7 +138,7 @@ class EnvironmentContract(Config):
     router_port: int
     pools: dict[PoolName, PoolContract]
     adapter_pools: tuple[PoolName, ...]
-    """Pools whose engines load adapters."""
+    """Pools whose engines load adapters; none before phase 4."""
     adapters: AdapterContract
 
     @property
@@ -182,7 +184,7 @@ def refuse_beyond_contract(domain: DomainConfig, contract: EnvironmentContract) 
 
     Raises:
         ConfigError: A pool that does not exist or takes no adapters, a rank over the contract, or
-            reviewers and approvals that only a local environment may have.
+            data, reviewers and approvals that only another kind of environment may have.
     """
     place = f"pipeline:domain ({domain.name})"
     for pool in domain.pools:
@@ -191,20 +193,41 @@ def refuse_beyond_contract(domain: DomainConfig, contract: EnvironmentContract) 
                 f"{place}: pools.{pool}: environment {contract.environment!r} has no such pool "
                 f"(it has {', '.join(contract.pools)})"
             )
+    if (trained := domain.trained) is not None:
+        _refuse_adapters(trained, contract, place)
+        _refuse_foreign_places(trained, contract, place)
+        _refuse_gate(trained, contract, place)
+
+
+def _refuse_adapters(domain: TrainedDomain, contract: EnvironmentContract, place: str) -> None:
     limit = contract.adapters.max_lora_rank
     for pool, training in domain.adapters.items():
         if pool not in contract.adapter_pools:
-            raise ConfigError(
-                f"{place}: pools.{pool}: environment {contract.environment!r} loads adapters into "
-                f"{', '.join(contract.adapter_pools)} only: set it to `base`"
-            )
+            raise ConfigError(f"{place}: pools.{pool}: {_no_adapters(contract)}")
         if training.rank > limit:
             raise ConfigError(
                 f"{place}: pools.{pool}.rank: {training.rank} is over the environment's "
                 f"max_lora_rank {limit}: lower it, or raise adapters.max_lora_rank of "
                 f"{contract.environment!r} (that restarts its engine)"
             )
-    _refuse_foreign_places(domain, contract, place)
+
+
+def _no_adapters(contract: EnvironmentContract) -> str:
+    """What is wrong with an adapter in a pool that takes none, and what to do."""
+    environment = f"environment {contract.environment!r}"
+    if contract.adapter_pools:
+        pools = ", ".join(contract.adapter_pools)
+        return f"{environment} loads adapters into {pools} only: set it to `base`"
+    fix = "set every pool to `base` and remove version, dataset and gate"
+    if has_adapters(contract.phase):
+        return f"{environment} has no pool that takes adapters: {fix}"
+    return (
+        f"{environment} is at phase {contract.phase}, which has no adapters: {fix}, "
+        "or raise its phase to 4"
+    )
+
+
+def _refuse_gate(domain: TrainedDomain, contract: EnvironmentContract, place: str) -> None:
     if contract.local and domain.gate.cannot_run:
         raise ConfigError(
             f"{place}: gate.not_applicable: this version cannot run "
@@ -216,7 +239,9 @@ def refuse_beyond_contract(domain: DomainConfig, contract: EnvironmentContract) 
         raise ConfigError(f"{place}: gate.experts: `anyone` and `demo` are for local environments")
 
 
-def _refuse_foreign_places(domain: DomainConfig, contract: EnvironmentContract, place: str) -> None:
+def _refuse_foreign_places(
+    domain: TrainedDomain, contract: EnvironmentContract, place: str
+) -> None:
     """Data lies where the jobs are."""
     for key in ("uri", "heldout_uri"):
         uri: str = getattr(domain.dataset, key)

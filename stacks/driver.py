@@ -38,7 +38,8 @@ class Release:
     """Where a release stands after an `up`."""
 
     domain: str
-    version: str
+    version: str | None
+    """None where nothing is trained."""
     state: str
     resting: bool
     message: str

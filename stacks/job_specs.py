@@ -10,7 +10,7 @@ from registry.names import PoolName, served_name
 from registry.publish import PoolSource, PublishConfig
 from registry.release import Desired, Observed, Step, StepKind, run_id
 from registry.release_job import ReleaseConfig
-from stacks.config.domain import DomainConfig
+from stacks.config.domain import TrainedDomain
 from stacks.contract import EnvironmentContract
 from stacks.release_inputs import desired_release
 from stacks.telemetry import NO_TELEMETRY
@@ -31,7 +31,7 @@ _PROGRAMS: dict[StepKind, tuple[str, str]] = {
 
 
 def jobs(
-    domain: DomainConfig,
+    domain: TrainedDomain,
     contract: EnvironmentContract,
     substrate: JobSubstrate,
     observed: Observed,
@@ -41,7 +41,7 @@ def jobs(
 
 
 def inputs_of(
-    kind: StepKind, domain: DomainConfig, contract: EnvironmentContract
+    kind: StepKind, domain: TrainedDomain, contract: EnvironmentContract
 ) -> tuple[str, ...]:
     """What the jobs of a kind read before they start: URIs, or paths of a local environment."""
     dataset = domain.dataset
@@ -60,7 +60,7 @@ def inputs_of(
 class JobSpecs:
     """Renders steps as jobs."""
 
-    domain: DomainConfig
+    domain: TrainedDomain
     contract: EnvironmentContract
     substrate: JobSubstrate
     observed: Observed

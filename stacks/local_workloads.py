@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from registry.names import PoolName
 from serving.adapter_sync.config import AdapterSyncConfig
@@ -28,7 +28,7 @@ from substrates.substrate import Substrate
 from substrates.workload import Health, Job, Service
 
 HOST = "127.0.0.1"
-ADAPTER_POOL: PoolName = "slm"
+ADAPTER_POOL: Final[PoolName] = "slm"
 """The one server holds both pools; adapter-sync loads this pool's adapters into it."""
 NAMESPACE, GATEWAY, ROUTER = "pipeline", "edge", "router"
 # Identity of the weights: another package version, or another conversion, is another base.
@@ -55,6 +55,7 @@ class LocalWorkloads:
         ports = self.config.ports
         return EnvironmentContract(
             environment=self.config.name,
+            phase=self.config.phase,
             place=LocalPlace(
                 home=str(self.state.home(self.config.name)), state_directory=str(self.state.path)
             ),
@@ -67,8 +68,8 @@ class LocalWorkloads:
             gateway=GATEWAY,
             router_service=ROUTER,
             router_port=ports.router,
-            pools={name: self._pool(name) for name in self.config.pools},
-            adapter_pools=(ADAPTER_POOL,),
+            pools={name: self._pool(name) for name in self.config.served},
+            adapter_pools=(ADAPTER_POOL,) if self.config.has_adapters else (),
             adapters=self.config.adapters,
         )
 
@@ -109,8 +110,8 @@ class LocalWorkloads:
 
     def vllm(self) -> Service:
         """The model server of every pool."""
-        engine, adapters = self.config.engine, self.config.adapters
-        names = [pool.served_model_name for pool in self.config.pools.values()]
+        engine = self.config.engine
+        names = [pool.served_model_name for pool in self.config.served.values()]
         return Service(
             name="vllm",
             command=(
@@ -131,24 +132,32 @@ class LocalWorkloads:
                 str(engine.max_model_len),
                 "--max-num-seqs",
                 str(engine.max_num_seqs),
-                "--enable-lora",
-                "--max-loras",
-                str(adapters.max_loras),
-                "--max-cpu-loras",
-                str(adapters.max_cpu_loras),
-                "--max-lora-rank",
-                str(adapters.max_lora_rank),
+                *self._lora(),
             ),
             environment={
                 **NO_TELEMETRY,
                 "VLLM_CPU_KVCACHE_SPACE": str(engine.kv_cache_gib),
                 # By default vLLM leaves one core to the rest of the machine: half of a small one.
                 "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
-                "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
+                **({"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"} if self.config.has_adapters else {}),
             },
             ports={"http": self.config.ports.vllm},
             health=Health(port="http", path="/health", timeout_s=_FIRST_START_S),
             stop_timeout_s=30,
+        )
+
+    def _lora(self) -> tuple[str, ...]:
+        if not self.config.has_adapters:
+            return ()
+        adapters = self.config.adapters
+        return (
+            "--enable-lora",
+            "--max-loras",
+            str(adapters.max_loras),
+            "--max-cpu-loras",
+            str(adapters.max_cpu_loras),
+            "--max-lora-rank",
+            str(adapters.max_lora_rank),
         )
 
     def mlflow(self) -> Service:
@@ -178,16 +187,18 @@ class LocalWorkloads:
         )
 
     def adapter_sync(self) -> Service:
-        """Keeps the adapters that releases want on the model server."""
+        """Keeps the adapters that releases want on the model server, and says that it answers."""
         ports, adapters = self.config.ports, self.config.adapters
+        # Before phase 4 there are no releases that it could load.
+        pool = ADAPTER_POOL if ADAPTER_POOL in self.config.served else "llm"
         config = AdapterSyncConfig(
             listen=Listen(port=ports.adapter_sync),
             registry_uri=self._registry_uri,
             evaluation_public_key=self._key("evaluation.pub"),
             vllm_url=_url(ports.vllm),
-            served_base=self.config.pools[ADAPTER_POOL].served_model_name,
+            served_base=self.config.served[pool].served_model_name,
             adapters_dir=Path(self.substrate.data("adapters")),
-            pool=ADAPTER_POOL,
+            pool=pool,
             max_loras=adapters.max_loras,
             max_cpu_loras=adapters.max_cpu_loras,
             max_lora_rank=adapters.max_lora_rank,
@@ -216,7 +227,7 @@ class LocalWorkloads:
                     served_base=pool.served_model_name,
                     aliases=(name, pool.served_model_name, *pool.aliases),
                 )
-                for name, pool in self.config.pools.items()
+                for name, pool in self.config.served.items()
             },
             domains_dir=Path(self.substrate.data("domains")),
             registry_uri=self._registry_uri,
@@ -270,7 +281,7 @@ class LocalWorkloads:
         vllm = VllmSource(
             name="vllm",
             url=_url(ports.vllm),
-            pools=tuple(self.config.pools),
+            pools=tuple(self.config.served),
             max_model_len=self.config.engine.max_model_len,
         )
         return ReconciliationConfig(
@@ -354,7 +365,7 @@ class LocalWorkloads:
 
     def _pool(self, name: PoolName) -> PoolContract:
         return PoolContract(
-            served_model_name=self.config.pools[name].served_model_name,
+            served_model_name=self.config.served[name].served_model_name,
             base_id=BASE_ID,
             base_model=str(self._model_directory),
             openai_url=f"{_url(self.config.ports.vllm)}/v1",

@@ -3,12 +3,12 @@
 from registry.documents import digest
 from registry.names import PoolName
 from registry.release import Desired
-from stacks.config.domain import DomainConfig, Training
+from stacks.config.domain import TrainedDomain, Training
 from stacks.contract import EnvironmentContract
 from training_jobs.recipe import RECIPE_VERSION
 
 
-def desired_release(domain: DomainConfig, contract: EnvironmentContract) -> Desired:
+def desired_release(domain: TrainedDomain, contract: EnvironmentContract) -> Desired:
     """What the stack wants, as digests."""
     return Desired(
         domain=domain.name,
@@ -23,7 +23,7 @@ def desired_release(domain: DomainConfig, contract: EnvironmentContract) -> Desi
     )
 
 
-def dataset_digest(domain: DomainConfig) -> str:
+def dataset_digest(domain: TrainedDomain) -> str:
     """Digest of what the dataset check depends on: content and limits, not places."""
     dataset = domain.dataset
     return digest(
@@ -37,7 +37,7 @@ def dataset_digest(domain: DomainConfig) -> str:
 
 
 def training_digest(
-    domain: DomainConfig, pool: PoolName, training: Training, contract: EnvironmentContract
+    domain: TrainedDomain, pool: PoolName, training: Training, contract: EnvironmentContract
 ) -> str:
     """Digest of everything that changes one pool's weights."""
     return digest(
@@ -50,7 +50,7 @@ def training_digest(
     )
 
 
-def gate_digest(domain: DomainConfig) -> str:
+def gate_digest(domain: TrainedDomain) -> str:
     """Digest of what a verdict depends on; approvals are counted apart from it."""
     return digest(
         {
@@ -60,5 +60,5 @@ def gate_digest(domain: DomainConfig) -> str:
     )
 
 
-def _longest(domain: DomainConfig) -> int:
+def _longest(domain: TrainedDomain) -> int:
     return min(training.max_seq_length for training in domain.adapters.values())

@@ -20,7 +20,7 @@ class Intent:
     domain: str
     customer: str
     version: str | None
-    """Release that the request is pinned to, such as `v1.2`."""
+    """Release that the request is pinned to, such as `v1.2`; None where a domain has none."""
     served_model: str
     pool: str
     stream: bool

@@ -235,11 +235,12 @@ async def _pump(
 
 def answer_headers(exchange: Exchange) -> dict[str, str]:
     """What the client learns about who answered."""
-    return {
+    headers = {
         "X-Request-Id": exchange.request_id,
         "X-Served-Model": exchange.target.served_model,
-        "X-Release-Version": str(exchange.target.version),
     }
+    release = exchange.target.release
+    return headers if release is None else {**headers, "X-Release-Version": release}
 
 
 def _fail(exchange: Exchange, status: int, error: str) -> None:

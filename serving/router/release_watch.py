@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -25,9 +26,11 @@ from serving.router.releases import (
     domain_releases,
 )
 from serving.router.resolution import NO_RELEASES, DomainReleases
+from serving.router.tenancy import AnsweredBy
 
 _log = logging.getLogger(__name__)
 
+_BASE_MODELS = Wanted(None, None, base=True)
 _REPORT_TIMEOUT = aiohttp.ClientTimeout(total=3)
 
 
@@ -67,8 +70,12 @@ class ReleaseWatch:
         """What can answer for a domain right now."""
         return self.releases.get(domain, NO_RELEASES)
 
-    async def read_pointers(self, domains: list[str]) -> None:
-        """Look once at what every domain wants."""
+    async def read_pointers(self, domains: Mapping[str, AnsweredBy]) -> None:
+        """Look once at what every domain wants.
+
+        Args:
+            domains: By name, what may answer for it.
+        """
         self._wanted = await asyncio.to_thread(self._read_wanted, domains)
         self._read = True
         self._apply()
@@ -105,21 +112,27 @@ class ReleaseWatch:
         )
         return PoolState(config.served_base, quorum, servers.reports)
 
-    def _read_wanted(self, domains: list[str]) -> dict[str, Wanted]:
+    def _read_wanted(self, domains: Mapping[str, AnsweredBy]) -> dict[str, Wanted]:
         wanted: dict[str, Wanted] = {}
-        for domain in domains:
+        for domain, by in domains.items():
+            if by == "base":
+                wanted[domain] = _BASE_MODELS
+                continue
             try:
-                wanted[domain] = self._read_domain(domain)
+                wanted[domain] = self._read_domain(domain, until=by == "base-until-release")
                 self._problems.pop(domain, None)
             except (RegistryError, OSError) as error:
                 self._report(domain, str(error))
-                wanted[domain] = self._wanted.get(domain, Wanted(None, None))
+                kept = self._wanted.get(domain, Wanted(None, None))
+                # Base models that answered by another record answer no more.
+                wanted[domain] = replace(kept, base=kept.base and by == "base-until-release")
         return wanted
 
-    def _read_domain(self, domain: str) -> Wanted:
+    def _read_domain(self, domain: str, *, until: bool) -> Wanted:
+        """What the pointer says; `until`: base models answer before the first release."""
         pointer = read_pointer(self._store, domain)
         if pointer.live is None:
-            return Wanted(None, None)
+            return Wanted(None, None, base=until)
         live = self._verified(domain, pointer.live, pointer.bundle_digest(pointer.live))
         previous = None
         if pointer.previous is not None:
@@ -128,7 +141,7 @@ class ReleaseWatch:
                 previous = self._verified(domain, pointer.previous, digest)
             except RegistryError as error:
                 _log.warning("%s: the release before the live one is not usable: %s", domain, error)
-        return Wanted(live, previous)
+        return Wanted(live, previous, base=until and pointer.previous is None)
 
     def _verified(self, domain: str, version: Version, released: str | None) -> Manifest:
         manifest = self._manifests.get((domain, version))

@@ -46,6 +46,8 @@ class Wanted:
 
     live: Manifest | None
     previous: Manifest | None
+    base: bool = False
+    """Whether the base models count as what was before the first release."""
 
 
 def serving_of(manifest: Manifest, pool: PoolName, served_base: str) -> Serving:
@@ -109,16 +111,24 @@ def may_come(wanted: Serving, pods: Sequence[PodReport]) -> bool:
 def domain_releases(
     wanted: Wanted, current: DomainReleases, pools: Mapping[PoolName, PoolState]
 ) -> DomainReleases:
-    """The next release map of one domain."""
+    """The next release map of one domain.
+
+    Where base models may answer before the first release, they take the place of the release before
+    it: they go on until a quorum holds the first one.
+    """
     live: dict[PoolName, Serving] = {}
     awaited: dict[PoolName, Serving] = {}
     held: list[Serving] = []
     for pool, state in pools.items():
+        base = Serving(pool, state.served_base, None, None) if wanted.base else None
         newest, before = (
-            None if manifest is None else serving_of(manifest, pool, state.served_base)
+            base if manifest is None else serving_of(manifest, pool, state.served_base)
             for manifest in (wanted.live, wanted.previous)
         )
-        target = alias_target(newest, current.live.get(pool), before, state)
+        now = current.live.get(pool)
+        if now is not None and now.version is None:
+            now = base
+        target = alias_target(newest, now, before, state)
         if target is not None:
             live[pool] = target
         elif newest is not None and may_come(newest, state.pods):

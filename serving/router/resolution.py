@@ -1,9 +1,9 @@
 """Which served model answers a request. No I/O.
 
-`model` may be an alias of a pool (the domain's live release answers), the served name of a release
-of the own domain, and `lora_name` may name the domain's adapter beside it. A name of another
-domain and a name that nobody has are refused by the same words, so an answer says nothing about
-other domains.
+`model` may be an alias of a pool (the domain's live release answers, or the base model of a domain
+without releases), the served name of a release of the own domain, and `lora_name` may name the
+domain's adapter beside it. A name of another domain and a name that nobody has are refused by the
+same words, so an answer says nothing about other domains.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,13 +18,19 @@ _MAX_SHOWN = 80
 
 @dataclass(frozen=True)
 class Serving:
-    """One release in one pool."""
+    """One release in one pool, or a pool's base model that answers without a release."""
 
     pool: PoolName
     served_model: str
-    version: Version
+    version: Version | None
+    """None without a release."""
     digest: str | None
-    """Adapter digest; None when the release leaves this pool on its base model."""
+    """Adapter digest; None when the base model answers."""
+
+    @property
+    def release(self) -> str | None:
+        """The version as it is recorded."""
+        return None if self.version is None else str(self.version)
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,8 @@ class DomainReleases:
     held: tuple[Serving, ...] = ()
     """Adapters that may be asked for by their served names: live and the release before it."""
     wanted: Version | None = None
-    """What the pointer names; an alias that is missing from `live` waits for it to load."""
+    """What the pointer names; an alias that is missing from `live` waits for it to load. None when
+    the base models answer, and when nothing may."""
     awaited: Mapping[PoolName, Serving] = field(default_factory=dict)
     """By pool, what is not live but may still come: no server is there, or one may load it yet."""
 
@@ -99,6 +106,8 @@ def _resolve_adapter(
         return _disagreement(caller, asked)
     if pool is None and not _same_adapter(asked.model, lora_name, releases):
         return _disagreement(caller, asked)
+    if tenant.answered_by == "base":
+        return _model_not_found(lora_name, "lora_name")
     if lora_name != tenant.domain:
         return _by_served_name(tenant, lora_name, releases, param="lora_name", prefer=pool)
     # The guide's call names its large base model beside the adapter: the adapter decides the pool.
@@ -149,6 +158,9 @@ def _no_release(
     if releases.wanted is not None:
         code = "release_not_loaded"
         message = f"release {releases.wanted} of domain {tenant.domain} is not loaded yet"
+    elif coming is not None:
+        code = "pool_not_up"
+        message = f"no server of pool {coming} answers yet"
     else:
         code = "no_live_release"
         message = f"no release is live for domain {tenant.domain}"

@@ -27,6 +27,7 @@ from serving.router.release_watch import ReleaseWatch
 from serving.router.resolution import DomainReleases, PoolAliases, visible_models
 from serving.router.server_folder import ServerFolder
 from serving.router.targets import Targets
+from serving.router.tenancy import AnsweredBy
 from serving.router.tenant_folder import TenantFolder
 from serving.router.upstream import Upstream
 from serving.tracing.tracer import Tracer
@@ -165,8 +166,8 @@ class Router:
             _log.warning("tenancy records in %s: %s", self._config.domains_dir, problem)
         self._folder_problem = problem
 
-    def _domains(self) -> list[str]:
-        return [tenant.domain for tenant in self._folder.directory.tenants]
+    def _domains(self) -> dict[str, AnsweredBy]:
+        return {each.domain: each.answered_by for each in self._folder.directory.tenants}
 
     @web.middleware
     async def _refusals(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -16,6 +16,14 @@ from serving.router.errors import Refusal
 
 KeyHash = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 ContentCapture = Literal["off", "hashed", "on"]
+AnsweredBy = Literal["release", "base-until-release", "base"]
+"""What answers for a domain.
+
+`release`: the live release; without one, nothing. `base-until-release`: the base models of its
+pools before a first release is live, and the live release from then on. `base`: the base models,
+whatever the registry says of the domain; so the record decides, and a domain goes back to base
+models by its stack alone.
+"""
 
 _MAX_SHOWN = 80
 
@@ -38,6 +46,8 @@ class TenancyRecord(Document):
     pools: tuple[PoolName, ...] = Field(min_length=1)
     routing: Routing = Routing()
     content_capture: ContentCapture = "off"
+    answered_by: AnsweredBy = "release"
+    """A record without it needs a release."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from rich.status import Status
 
 from registry.runs import RunStatus
 from stacks.driver import Release
+from stacks.programs.domain import BASE
 
 _VERBS = {
     "create": ("creating", "[green]+[/]"),
@@ -66,10 +67,11 @@ class Display:
     def released(self, release: Release) -> None:
         """An `up` of a domain stack ended."""
         self.stop()
-        colour = "green" if release.state == "live" else "cyan"
+        colour = "green" if release.state in {"live", BASE} else "cyan"
         detail = f": {escape(release.message)}" if release.message else ""
+        what = f"{release.domain} {release.version or ''}".rstrip()
         self._console.print(
-            f"  [bold]{release.domain} {release.version}[/]: [{colour}]{release.state}[/]{detail}",
+            f"  [bold]{what}[/]: [{colour}]{release.state}[/]{detail}",
             highlight=False,
         )
 

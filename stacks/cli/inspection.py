@@ -10,10 +10,12 @@ import httpx
 import typer
 from rich.console import Console
 
+from registry.names import PoolName
 from registry.store import open_store
 from stacks.cli import report
 from stacks.cli.options import Environment
 from stacks.cli.project import Project
+from stacks.config.domain import DomainConfig
 from stacks.config.load import ConfigError, DomainStack
 from stacks.driver import read_outputs
 from substrates.local.supervisor import Supervisor
@@ -36,10 +38,11 @@ def status(*, environment: Environment = "local") -> None:
     console.print(report.services_table(project, stack))
     store, domains = open_store(contract.registry_uri), project.domains(environment)
     console.print(report.releases_table(store, domains))
-    console.print(
-        "One vLLM server serves both pools here: slm and llm answer with the same small model.",
-        highlight=False,
-    )
+    if len(contract.pools) > 1:
+        console.print(
+            "One vLLM server serves both pools here: slm and llm answer with the same small model.",
+            highlight=False,
+        )
     for line in report.notes(store, domains):
         console.print(line, highlight=False, markup=False)
 
@@ -49,19 +52,22 @@ def ask(
     *,
     domain: Annotated[str | None, typer.Option("--domain", help="default: the only one")] = None,
     model: Annotated[
-        str, typer.Option("--model", help="pool, served name or base model name")
-    ] = "slm",
+        str | None,
+        typer.Option(
+            "--model", help="pool, served name or base model name; default: its first pool"
+        ),
+    ] = None,
     max_tokens: Annotated[int, typer.Option(help="longest answer, tokens")] = 96,
     environment: Environment = "local",
 ) -> None:
-    """Ask a domain's live adapter through the edge, with the domain's own key."""
+    """Ask a domain's live adapter or base model through the edge, with the domain's own key."""
     project = Project.default()
     stack = _domain(project, environment, domain)
     outputs = read_outputs(stack.name, project.state)
     if "key" not in outputs:
         raise ConfigError(f"{stack.name} is not up: `pipeline up {stack.name}`")
     body = {
-        "model": model,
+        "model": model or _first_pool(stack.domain),
         "messages": [{"role": "user", "content": text}],
         "max_tokens": max_tokens,
         "temperature": 0,
@@ -112,6 +118,11 @@ def _domain(project: Project, environment: str, name: str | None) -> DomainStack
             f"{environment!r} has {', '.join(domains) or 'none'}"
         )
     return domains[name]
+
+
+def _first_pool(domain: DomainConfig) -> PoolName:
+    """The pool that a question goes to: where the adapter is, if there is one."""
+    return next(iter(domain.adapters or domain.pools))
 
 
 def _stream(url: str, body: dict[str, Any], headers: dict[str, str]) -> Iterator[str]:

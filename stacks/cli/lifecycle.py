@@ -17,6 +17,7 @@ from stacks.cli import report
 from stacks.cli.display import Display
 from stacks.cli.preflight import require_space
 from stacks.cli.project import Project
+from stacks.config.domain import TrainedDomain
 from stacks.config.load import ConfigError, DomainStack, EnvironmentStack, list_stacks
 from stacks.driver import Driver, Release, ReleaseError
 from stacks.engine import list_existing, open_stack, when_free
@@ -132,8 +133,9 @@ class Runner:
         run = self._driver.up_once if once else self._driver.up
         with self._shown():
             release = run(stack, config, retry=retry)
-            if self._demo_approvals and release.state == "evaluated":
-                self._approve(stack)
+            trained = stack.domain.trained
+            if trained and self._demo_approvals and release.state == "evaluated":
+                self._approve(trained, stack.environment)
                 release = run(stack, config)
         self._judge(release)
 
@@ -170,9 +172,8 @@ class Runner:
         program = partial(environment_program.run, stack, state=self._project.state)
         return open_stack(stack.name, program=program, config=config, state=self._project.state)
 
-    def _approve(self, stack: DomainStack) -> None:
-        domain = stack.domain
-        store = open_store(self._project.contract(stack.environment).registry_uri)
+    def _approve(self, domain: TrainedDomain, environment: str) -> None:
+        store = open_store(self._project.contract(environment).registry_uri)
         manifest = read_manifest(store, domain.name, domain.version)
         for reviewer in domain.gate.experts.demo:
             approvals.record(

@@ -13,7 +13,8 @@ from registry.manifest import read_manifest
 from registry.names import Version
 from registry.store import ObjectStore, open_store
 from stacks.cli.project import Project
-from stacks.config.load import ConfigError, DomainStack
+from stacks.config.domain import TrainedDomain
+from stacks.config.load import ConfigError
 
 Stack = Annotated[str, typer.Argument(help="domain stack, such as local-bank-ledger")]
 By = Annotated[str, typer.Option("--by", help="who decides")]
@@ -34,8 +35,7 @@ def approve(
     reject: Annotated[bool, typer.Option("--reject", help="reject instead; that is final")] = False,
 ) -> None:
     """Approve, or reject, the version that the stack wants to release."""
-    domain_stack, store = _open(stack)
-    domain = domain_stack.domain
+    domain, store = _open(stack)
     names = domain.gate.experts.names
     if names != "anyone" and reviewer not in names:
         raise ConfigError(f"{reviewer!r} is not a reviewer of {stack}: {', '.join(names)}")
@@ -72,10 +72,10 @@ def rollback(
     by: By = "",
 ) -> None:
     """Make an earlier release live again, and hold it there."""
-    domain_stack, store = _open(stack)
+    domain, store = _open(stack)
     moved = pointer.rollback(
         store,
-        domain_stack.domain.name,
+        domain.name,
         to=Version.parse(to) if to else None,
         by=by or getpass.getuser(),
         reason=reason,
@@ -94,18 +94,21 @@ def release(
     by: By = "",
 ) -> None:
     """Lift the hold of a rollback, so that the next `up` may release again."""
-    domain_stack, store = _open(stack)
+    domain, store = _open(stack)
     if not lift:
         raise ConfigError("nothing to do: use --lift-hold")
-    moved = pointer.lift_hold(
-        store, domain_stack.domain.name, by=by or getpass.getuser(), reason=reason
-    )
+    moved = pointer.lift_hold(store, domain.name, by=by or getpass.getuser(), reason=reason)
     Console().print(
         f"{moved.domain}: the hold is lifted, {moved.live} is live. Next: pipeline up {stack}"
     )
 
 
-def _open(stack: str) -> tuple[DomainStack, ObjectStore]:
+def _open(stack: str) -> tuple[TrainedDomain, ObjectStore]:
     project = Project.default()
-    domain_stack = project.domain(stack)
-    return domain_stack, open_store(project.contract(domain_stack.environment).registry_uri)
+    loaded = project.domain(stack)
+    domain = loaded.domain.trained
+    if domain is None:
+        raise ConfigError(
+            f"{stack} trains nothing: base models answer for it, and it has no releases"
+        )
+    return domain, open_store(project.contract(loaded.environment).registry_uri)

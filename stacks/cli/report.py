@@ -18,6 +18,7 @@ from registry.pointer import Pointer, read_pointer
 from registry.runs import read_result
 from registry.store import ObjectStore, open_store
 from stacks.cli.project import Project
+from stacks.config.domain import DomainConfig
 from stacks.config.load import DomainStack, EnvironmentStack
 from stacks.contract import EnvironmentContract
 from substrates.local.supervisor import Supervisor
@@ -25,7 +26,7 @@ from training_jobs.errors import JobInputError
 from training_jobs.pairs import read_pairs
 
 _PURPOSE = {
-    "vllm": "model server, both pools",
+    "vllm": "model server of every pool",
     "mlflow": "runs and traces",
     "adapter-sync": "adapters on the model server",
     "router": "keys, releases, metering",
@@ -79,6 +80,9 @@ def releases_table(store: ObjectStore, domains: Iterable[DomainStack]) -> Table:
     table.add_column("approved by", overflow="fold")
     for stack in domains:
         pointer = read_pointer(store, stack.domain.name)
+        if stack.domain.trained is None:
+            table.add_row(f"{stack.domain.name}: base models", *["-"] * 6)
+            continue
         if pointer.live is None:
             table.add_row(f"{stack.domain.name}: none", *["-"] * 6)
             continue
@@ -91,8 +95,7 @@ def notes(store: ObjectStore, domains: Iterable[DomainStack]) -> list[str]:
     lines: list[str] = []
     off: dict[str, list[str]] = {}
     demo: list[str] = []
-    for stack in domains:
-        domain = stack.domain
+    for domain in filter(None, (stack.domain.trained for stack in domains)):
         hold = read_pointer(store, domain.name).hold
         if hold is not None:
             lines.append(f"{domain.name} is held by {hold.by}: {hold.reason}")
@@ -168,14 +171,8 @@ def _addresses(stack: EnvironmentStack) -> dict[str, str]:
 def _next_steps(
     project: Project, domains: list[DomainStack], contract: EnvironmentContract
 ) -> list[str]:
-    asks = [
-        f".venv/bin/pipeline ask --domain {stack.domain.name} "
-        f"--max-tokens {stack.domain.gate.domain_test.max_tokens} {shlex.quote(question)}"
-        for stack in domains
-        if (question := _held_out_question(project, stack))
-    ]
     return [
-        *asks,
+        *(ask for stack in domains if (ask := _ask(project, stack.domain))),
         ".venv/bin/pipeline status",
         f".venv/bin/pipeline bill --month {datetime.now(UTC):%Y-%m}",
         f"MLflow, runs and traces: {contract.mlflow_url}",
@@ -183,10 +180,15 @@ def _next_steps(
     ]
 
 
-def _held_out_question(project: Project, stack: DomainStack) -> str | None:
-    """An input that the adapter was not trained on; None where there is none on this machine."""
-    path = project.state.path / stack.domain.dataset.heldout_uri
+def _ask(project: Project, domain: DomainConfig) -> str | None:
+    """How to ask the domain; None where it is trained and no held-out row is on this machine."""
+    command = f".venv/bin/pipeline ask --domain {domain.name}"
+    trained = domain.trained
+    if trained is None:
+        return f"{command} {shlex.quote('What is a ledger?')}"
     try:
-        return read_pairs(path)[0].input
+        # An input that the adapter was not trained on.
+        question = read_pairs(project.state.path / trained.dataset.heldout_uri)[0].input
     except JobInputError:
         return None
+    return f"{command} --max-tokens {trained.gate.domain_test.max_tokens} {shlex.quote(question)}"

@@ -1,5 +1,6 @@
 """The cluster of an environment in an AWS account."""
 
+from collections.abc import Collection
 from ipaddress import collapse_addresses
 from typing import Annotated, Final, Literal, Self
 
@@ -133,6 +134,11 @@ class EksCluster(Config):
     def training_price(self) -> Literal["spot", "on-demand"] | None:
         """How nodes of training jobs are bought; None without any."""
         return None if self.nodes.training is None else self.nodes.training.price
+
+    def without_nodes(self, pools: Collection[NodePool]) -> Self:
+        """The cluster without the node groups of some pools."""
+        nodes = self.nodes.model_copy(update=dict.fromkeys(pools))
+        return self.model_copy(update={"nodes": nodes})
 
     def pool_nodes(self, pool: NodePool) -> PoolNodes:
         """Where the pods of a pool run.

@@ -13,7 +13,9 @@ from stacks.config.edge import EdgeConfig
 from stacks.config.environment import AdapterContract, EnvironmentName
 from stacks.config.existing import ExistingCluster
 from stacks.config.images import Images
+from stacks.config.nodes import NodePool
 from stacks.config.operations import OperationsConfig
+from stacks.config.phases import PHASES, Phase, has_adapters, has_pool, needed_pool
 from stacks.config.pools import (
     ModelPool,
     refuse_shared_model_names,
@@ -28,7 +30,6 @@ from stacks.operators import Operator
 _TAG_KEY = r"^[A-Za-z][A-Za-z0-9 +=._:/@-]{0,127}$"
 _REQUIRED_TAGS = ("owner", "cost-center")
 _OURS = ("environment", "managed-by", "project")
-_SLM_PHASE, _ADAPTER_PHASE = 3, 4
 
 TagKey = Annotated[str, StringConstraints(pattern=_TAG_KEY)]
 TagValue = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 +=._:/@-]{1,256}$")]
@@ -75,11 +76,7 @@ class ClusterEnvironment(Config):
     """One environment on Kubernetes: cluster, storage, pools, edge, router, tracking, billing."""
 
     name: EnvironmentName = Field(description="equals the stack's name")
-    phase: Literal[1, 2, 3, 4] = Field(
-        4,
-        description="of the guide's roadmap: 1 large model, gateway, traces; 2 retrieval (not in "
-        "this version: as 1); 3 small model; 4 adapters",
-    )
+    phase: Phase = Field(4, description=PHASES)
     production: bool = Field(
         description="refuses what production must not do: public API endpoints, one NAT gateway, "
         "deletable databases, charts without digest"
@@ -112,7 +109,7 @@ class ClusterEnvironment(Config):
 
     @model_validator(mode="after")
     def _has_what_its_phase_serves(self) -> Self:
-        needed = "llm" if self.phase < _SLM_PHASE else "slm"
+        needed = needed_pool(self.phase)
         if needed not in self.pools:
             raise ValueError(f"pools.{needed} is missing: phase {self.phase} serves it")
         refuse_shared_model_names(self.pools)
@@ -178,16 +175,32 @@ class ClusterEnvironment(Config):
         return self
 
     @property
+    def has_adapters(self) -> bool:
+        """Whether releases load adapters in this phase."""
+        return has_adapters(self.phase)
+
+    @property
+    def provisioned(self) -> EksCluster | ExistingCluster:
+        """The cluster with the nodes of this phase only."""
+        unused: set[NodePool] = set()
+        if not has_pool(self.phase, "slm"):
+            unused.add("slm")
+        if not self.has_adapters:
+            unused.add("training")
+        return self.cluster.without_nodes(unused)
+
+    @property
     def served(self) -> Mapping[PoolName, ModelPool]:
-        """The pools of this phase."""
-        pools = self.pools.items()
-        return {pool: config for pool, config in pools if pool == "llm" or self.phase >= _SLM_PHASE}
+        """The pools of this phase, as they are in it: before phase 4 none takes adapters."""
+        return {
+            pool: config if self.has_adapters else config.without_adapters()
+            for pool, config in self.pools.items()
+            if has_pool(self.phase, pool)
+        }
 
     @property
     def adapter_pools(self) -> tuple[PoolName, ...]:
         """Pools whose engines load adapters in this phase."""
-        if self.phase < _ADAPTER_PHASE:
-            return ()
         return tuple(pool for pool, config in self.served.items() if config.adapters)
 
 

@@ -123,33 +123,60 @@ class Routing(Config):
     content_capture: Literal["off", "hashed", "on"] = Field(
         "off", description="prompts and answers in traces"
     )
+    before_first_release: Literal["refuse", "base"] = Field(
+        "refuse",
+        description="until a first adapter is live: refuse requests, or let base models answer",
+    )
 
 
 class DomainConfig(Config):
-    """One domain of one customer: its data, training, gate, key, route and release."""
+    """One domain of one customer: its key and route, and what is trained for it.
+
+    A domain without training has `base` in every pool, and neither version, dataset nor gate: the
+    base models answer for it. So it is in every environment before phase 4.
+    """
 
     name: DomainName
     customer: CustomerId
     header_aliases: tuple[HeaderAlias, ...] = Field(
         (), description="further values of X-Customer-Domain that mean this domain"
     )
-    version: VersionField = Field(description="what this stack trains and releases, vX.Y")
-    dataset: Dataset
-    pools: dict[PoolName, Training | Literal["base"]]
-    gate: Gate
+    version: VersionField | None = Field(
+        None, description="what this stack trains and releases, vX.Y; none without training"
+    )
+    dataset: Dataset | None = Field(None, description="what it trains on; none without training")
+    pools: dict[PoolName, Training | Literal["base"]] = Field(
+        min_length=1, description="pools that answer: by an adapter that is trained, or by `base`"
+    )
+    gate: Gate | None = Field(
+        None, description="what a version must pass before it goes live; none without training"
+    )
     routing: Routing = Routing()
     key_serials: tuple[int, ...] = Field(
         (1,), min_length=1, description="valid keys; add a number to rotate, remove the old later"
     )
 
-    @field_validator("pools")
-    @classmethod
-    def _an_adapter(
-        cls, pools: dict[PoolName, Training | Literal["base"]]
-    ) -> dict[PoolName, Training | Literal["base"]]:
-        if not any(isinstance(pool, Training) for pool in pools.values()):
-            raise ValueError("at least one pool trains an adapter: a release of bases is none")
-        return pools
+    @model_validator(mode="after")
+    def _trains_whole_or_not_at_all(self) -> Self:
+        given = {"version": self.version, "dataset": self.dataset, "gate": self.gate}
+        absent = [name for name, value in given.items() if value is None]
+        unused = [name for name in given if name not in absent]
+        if self.adapters and absent:
+            raise ValueError(
+                f"{absent[0]} is missing: pools.{next(iter(self.adapters))} trains an adapter, "
+                f"which needs {', '.join(absent)}: add what is missing, or set the pool to `base`"
+            )
+        if not self.adapters and unused:
+            raise ValueError(
+                f"{unused[0]}: every pool is `base`, so nothing is trained: remove "
+                f"{', '.join(unused)}, or train an adapter in a pool"
+            )
+        if not self.adapters and self.routing.before_first_release != "refuse":
+            raise ValueError(
+                "routing.before_first_release: nothing is released here, and base models answer "
+                "always: remove it"
+            )
+        return self
 
     @model_validator(mode="after")
     def _distinct_names(self) -> Self:
@@ -163,3 +190,16 @@ class DomainConfig(Config):
     def adapters(self) -> dict[PoolName, Training]:
         """The pools that get an adapter."""
         return {name: pool for name, pool in self.pools.items() if isinstance(pool, Training)}
+
+    @property
+    def trained(self) -> "TrainedDomain | None":
+        """The domain with what it trains; None when base models answer for it."""
+        return TrainedDomain.model_validate(dict(self)) if self.adapters else None
+
+
+class TrainedDomain(DomainConfig):
+    """A domain whose stack trains adapters and releases them."""
+
+    version: VersionField = Field(description="what this stack trains and releases, vX.Y")
+    dataset: Dataset = Field(description="what it trains on")
+    gate: Gate = Field(description="what a version must pass before it goes live")

@@ -1,11 +1,13 @@
 """Configuration of an environment stack."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from registry.names import ModelName
+from registry.names import ModelName, PoolName
 from stacks.config.base import LORA_RANKS, Config, Port
+from stacks.config.phases import PHASES, Phase, has_adapters, has_pool, needed_pool
 
 EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{0,19}$")]
 
@@ -81,20 +83,35 @@ class EnvironmentConfig(Config):
     """One environment: pools, edge, router, tracking, registry, ledger."""
 
     name: EnvironmentName = Field(description="equals the stack's name")
-    phase: Literal[1, 2, 3, 4] = Field(4, description="of the guide's roadmap; 4 has adapters")
+    phase: Phase = Field(4, description=PHASES)
     cluster: LocalCluster
     ports: Ports = Ports()
     adapters: AdapterContract = AdapterContract()
     engine: LocalEngine = LocalEngine()
-    pools: dict[Literal["slm", "llm"], LocalPool]
+    pools: dict[PoolName, LocalPool]
 
     @field_validator("pools")
     @classmethod
-    def _both_pools(cls, pools: dict[str, LocalPool]) -> dict[str, LocalPool]:
+    def _distinct_names(cls, pools: dict[PoolName, LocalPool]) -> dict[PoolName, LocalPool]:
         names = [n for pool in pools.values() for n in (pool.served_model_name, *pool.aliases)]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"{', '.join(twice)}: each model name belongs to one pool")
-        if "slm" not in pools:
-            raise ValueError("an environment has at least the pool slm")
         return pools
+
+    @model_validator(mode="after")
+    def _has_what_its_phase_serves(self) -> Self:
+        needed = needed_pool(self.phase)
+        if needed not in self.pools:
+            raise ValueError(f"pools.{needed} is missing: phase {self.phase} serves it")
+        return self
+
+    @property
+    def served(self) -> Mapping[PoolName, LocalPool]:
+        """The pools of this phase."""
+        return {name: pool for name, pool in self.pools.items() if has_pool(self.phase, name)}
+
+    @property
+    def has_adapters(self) -> bool:
+        """Whether releases load adapters in this phase."""
+        return has_adapters(self.phase)

@@ -1,5 +1,6 @@
 """A cluster that exists already: kind, k3d, on premises, another cloud."""
 
+from collections.abc import Collection
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
@@ -79,6 +80,11 @@ class ExistingCluster(Config):
     def training_price(self) -> Literal["on-demand"] | None:
         """How nodes of training jobs are bought; None without any."""
         return "on-demand" if "training" in self.nodes else None
+
+    def without_nodes(self, pools: Collection[NodePool]) -> Self:
+        """The cluster without the nodes of some pools."""
+        kept = {pool: nodes for pool, nodes in self.nodes.items() if pool not in pools}
+        return self.model_copy(update={"nodes": kept})
 
     def pool_nodes(self, pool: NodePool) -> PoolNodes:
         """Where the pods of a pool run.

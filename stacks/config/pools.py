@@ -213,6 +213,10 @@ class ModelPool(Config):
         dtype = "bf16" if self.weights.unquantised else self.weights.dtype
         return f"{self.profile.hf_id}@{self.weights.revision}/{dtype}"
 
+    def without_adapters(self) -> Self:
+        """The pool as it is before adapters come: its base model alone."""
+        return self.model_copy(update={"adapters": False, "lora_modules": ()})
+
     @field_validator("model")
     @classmethod
     def _known(cls, name: str) -> str:

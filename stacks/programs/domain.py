@@ -1,6 +1,7 @@
 """The program of a domain stack."""
 
 from collections.abc import Callable
+from typing import Final
 
 import pulumi
 
@@ -9,7 +10,7 @@ from registry.observe import observe
 from registry.release import Observed, Plan, plan
 from registry.store import open_store
 from stacks import contract as contracts
-from stacks.config.domain import DomainConfig
+from stacks.config.domain import DomainConfig, TrainedDomain
 from stacks.config.load import DomainStack
 from stacks.contract import EnvironmentContract
 from stacks.paths import PROJECT
@@ -18,7 +19,9 @@ from stacks.programs.errors import readable_errors
 from stacks.release_inputs import desired_release
 from substrates.substrate import JobSubstrate
 
-JobFactory = Callable[[DomainConfig, EnvironmentContract, JobSubstrate, Observed], JobOf]
+BASE: Final = "base"
+"""State of a domain that base models answer for."""
+JobFactory = Callable[[TrainedDomain, EnvironmentContract, JobSubstrate, Observed], JobOf]
 
 
 async def run(stack: DomainStack, *, jobs: JobFactory, retry: bool = False) -> None:
@@ -40,29 +43,32 @@ async def _declare(stack: DomainStack, *, jobs: JobFactory, retry: bool) -> None
     contract = await _environment(stack.environment)
     domain = stack.domain
     contracts.refuse_beyond_contract(domain, contract)
+    if (trained := domain.trained) is None:
+        place, summary = declare_place(domain, contract), _unreleased(domain)
+    else:
+        observed, decided = _decide(trained, contract, retry=retry)
+        place, summary = declare_place(domain, contract), _summary(trained, decided)
+        AdapterRelease(
+            domain.name,
+            AdapterReleaseArgs(
+                substrate=place.jobs,
+                plan=decided,
+                job_of=jobs(trained, contract, place.jobs, observed),
+            ),
+        )
+    pulumi.export("key", place.key)
+    pulumi.export("edge_url", contract.edge_url)
+    pulumi.export("release", summary)
+
+
+def _decide(
+    domain: TrainedDomain, contract: EnvironmentContract, *, retry: bool
+) -> tuple[Observed, Plan]:
     if domain.gate.cannot_run:
         pulumi.log.warn(
             f"{domain.name}: this version cannot run {', '.join(domain.gate.cannot_run)}: the "
             "evaluation will fail on it, and nothing is released"
         )
-    observed, decided = _decide(domain, contract, retry=retry)
-    place = declare_place(domain, contract)
-    AdapterRelease(
-        domain.name,
-        AdapterReleaseArgs(
-            substrate=place.jobs,
-            plan=decided,
-            job_of=jobs(domain, contract, place.jobs, observed),
-        ),
-    )
-    pulumi.export("key", place.key)
-    pulumi.export("edge_url", contract.edge_url)
-    pulumi.export("release", _summary(domain, decided))
-
-
-def _decide(
-    domain: DomainConfig, contract: EnvironmentContract, *, retry: bool
-) -> tuple[Observed, Plan]:
     desired = desired_release(domain, contract)
     names = domain.gate.experts.names
     observed = observe(
@@ -74,7 +80,19 @@ def _decide(
     return observed, plan(desired, observed, retry=retry)
 
 
-def _summary(domain: DomainConfig, decided: Plan) -> dict[str, object]:
+def _unreleased(domain: DomainConfig) -> dict[str, object]:
+    """The summary of a domain that trains nothing: it rests, and nothing is ever pending."""
+    return {
+        "domain": domain.name,
+        "version": None,
+        "state": BASE,
+        "resting": True,
+        "message": f"nothing is trained: the base models of {', '.join(domain.pools)} answer",
+        "pending": [],
+    }
+
+
+def _summary(domain: TrainedDomain, decided: Plan) -> dict[str, object]:
     return {
         "domain": domain.name,
         "version": str(domain.version),

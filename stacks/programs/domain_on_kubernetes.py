@@ -1,6 +1,7 @@
 """A domain in an environment on Kubernetes: its tenant, and under whom its jobs run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, get_args
 
 import pulumi
@@ -13,7 +14,7 @@ from components.object_store import ObjectStoreAccess
 from components.pods import NetworkPeer, SecretKey
 from registry.release import StepKind
 from serving.edge.policies import Bucket, domain_policy
-from stacks.config.domain import DomainConfig
+from stacks.config.domain import DomainConfig, TrainedDomain
 from stacks.contract import (
     EnvironmentContract,
     KubernetesPlace,
@@ -44,7 +45,7 @@ def declare_on_kubernetes(
     record_of: Callable[[Sequence[str]], str],
     http_route: dict[str, Any] | None,
 ) -> DomainPlace:
-    """Declare tenant, ServiceAccounts and roles.
+    """Declare the tenant, and ServiceAccounts and roles of its jobs where it has any.
 
     Args:
         domain: The domain.
@@ -70,7 +71,19 @@ def declare_on_kubernetes(
             policies=_policies(domain, contract, place),
         ),
     )
-    ready = _identities(domain, contract, place)
+    placement = _placement(provider, place)
+    if (trained := domain.trained) is not None:
+        placement = replace(
+            placement,
+            after=_identities(trained, contract, place),
+            service_accounts=_accounts(trained, provider, place),
+        )
+    return DomainPlace(jobs=KubernetesJobs(placement), key=tenant.key)
+
+
+def _accounts(
+    domain: TrainedDomain, provider: kubernetes.Provider, place: KubernetesPlace
+) -> Mapping[str, pulumi.Input[str]]:
     accounts = JobAccounts(
         f"{domain.name}-jobs",
         JobAccountsArgs(
@@ -80,8 +93,7 @@ def declare_on_kubernetes(
             roles=_STEPS,
         ),
     )
-    jobs = KubernetesJobs(_placement(provider, place, accounts, ready))
-    return DomainPlace(jobs=jobs, key=tenant.key)
+    return accounts.names
 
 
 def _policies(
@@ -94,7 +106,7 @@ def _policies(
 
 
 def _identities(
-    domain: DomainConfig, contract: EnvironmentContract, place: KubernetesPlace
+    domain: TrainedDomain, contract: EnvironmentContract, place: KubernetesPlace
 ) -> tuple[pulumi.Resource, ...]:
     """A role in AWS for each kind of job: none can do what another's is for."""
     if place.aws is None:
@@ -110,18 +122,14 @@ def _identities(
     )
 
 
-def _placement(
-    provider: kubernetes.Provider,
-    place: KubernetesPlace,
-    accounts: JobAccounts,
-    ready: tuple[pulumi.Resource, ...],
-) -> JobPlacement:
+def _placement(provider: kubernetes.Provider, place: KubernetesPlace) -> JobPlacement:
+    """Where jobs run, before anything is declared that they run as."""
     nodes = place.training
     return JobPlacement(
         provider=provider,
         namespace=place.training_namespace,
         images={"infra": place.infra_image, "train": place.train_image},
-        service_accounts=accounts.names,
+        service_accounts={},
         object_store=_object_store(place.object_store),
         files={PUBLIC_KEY: place.evaluation_public_key},
         secrets={"train": _login(place.mlflow_secret)},
@@ -133,7 +141,6 @@ def _placement(
         gpus=0 if nodes is None else nodes.gpus,
         node_labels={} if nodes is None else nodes.labels,
         price_class="on-demand" if nodes is None else nodes.price,
-        after=ready,
     )
 
 

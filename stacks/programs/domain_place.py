@@ -7,7 +7,7 @@ from typing import Any
 
 from components.tenant import Tenant, TenantArgs
 from serving.edge.routes import http_route
-from serving.router.tenancy import Routing, TenancyRecord
+from serving.router.tenancy import AnsweredBy, Routing, TenancyRecord
 from stacks.config.domain import DomainConfig
 from stacks.config.load import ConfigError
 from stacks.contract import EnvironmentContract, LocalPlace
@@ -77,5 +77,12 @@ def _tenancy_record(domain: DomainConfig, key_hashes: Sequence[str]) -> str:
         pools=tuple(domain.pools),
         routing=Routing(mode=domain.routing.mode),
         content_capture=domain.routing.content_capture,
+        answered_by=_answered_by(domain),
     )
     return record.model_dump_json(by_alias=True, indent=2) + "\n"
+
+
+def _answered_by(domain: DomainConfig) -> AnsweredBy:
+    if domain.trained is None:
+        return "base"
+    return "release" if domain.routing.before_first_release == "refuse" else "base-until-release"

@@ -21,7 +21,7 @@ from registry.release import Observed, Step, run_id
 from registry.release_job import ReleaseConfig
 from registry.runs import RunStatus
 from registry.store import ObjectStore, open_store
-from stacks.config.domain import DomainConfig
+from stacks.config.domain import TrainedDomain
 from stacks.config.environment import AdapterContract
 from stacks.config.load import DomainStack, parse
 from stacks.contract import EnvironmentContract, LocalPlace, PoolContract
@@ -68,6 +68,7 @@ class World:
             create_key_pair(self.key, directory / "evaluation.pub")
         self.contract = EnvironmentContract(
             environment="local",
+            phase=4,
             place=LocalPlace(home=str(self.home), state_directory=str(self.state.path)),
             registry_uri=f"file://{self.state.path}/registry",
             evaluation_key=str(self.key),
@@ -176,12 +177,16 @@ class World:
         return None if live is None else str(live)
 
     def jobs(
-        self, domain: DomainConfig, contract: EnvironmentContract, _s: Substrate, observed: Observed
+        self,
+        domain: TrainedDomain,
+        contract: EnvironmentContract,
+        _s: Substrate,
+        observed: Observed,
     ) -> JobOf:
         return partial(self._job, domain, contract, observed)
 
     def _job(
-        self, domain: DomainConfig, contract: EnvironmentContract, observed: Observed, step: Step
+        self, domain: TrainedDomain, contract: EnvironmentContract, observed: Observed, step: Step
     ) -> Job:
         desired = desired_release(domain, contract)
         name = f"{domain.name}-{step.run_id}"

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import yaml
 
-from stacks.config.domain import DomainConfig
+from stacks.config.domain import DomainConfig, TrainedDomain
 from stacks.config.environment import AdapterContract
 from stacks.config.load import (
     ConfigError,
     DomainStack,
     EnvironmentStack,
+    StackConfig,
     load,
     parse,
     refuse_shared_names,
@@ -38,18 +39,24 @@ def _config(stack: str) -> dict[str, Any]:
     return config
 
 
-def _domain(**pool: Any) -> DomainConfig:
+def _trained(stack: StackConfig) -> TrainedDomain:
+    assert isinstance(stack, DomainStack)
+    trained = stack.domain.trained
+    assert trained is not None
+    return trained
+
+
+def _domain(**pool: Any) -> TrainedDomain:
     config = _config("local-bank-ledger")
     config["pipeline:domain"]["pools"]["slm"].update(pool)
-    stack = parse(config, "local-bank-ledger", FILE)
-    assert isinstance(stack, DomainStack)
-    return stack.domain
+    return _trained(parse(config, "local-bank-ledger", FILE))
 
 
 def _contract(*, local: bool = True, rank: int = 16) -> EnvironmentContract:
     pool = PoolContract(served_model_name="b", base_id="b1", base_model="/b", openai_url="http://x")
     return EnvironmentContract(
         environment="local",
+        phase=4,
         place=LocalPlace(home="/h", state_directory="/s") if local else cluster_place(),
         registry_uri="file:///r",
         evaluation_key="/k",
@@ -93,7 +100,7 @@ def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (_set("pipeline:domain/version", "1.0"), "'1.0' is not of the form vX.Y"),
         (_set("pipeline:domain/dataset/digest", "sha256:1"), "pipeline:domain.dataset.digest"),
         (_set("pipeline:domain/pools/slm/rank", 17), "vLLM serves ranks 1, 8, 16"),
-        (_set("pipeline:domain/pools/slm", "base"), "at least one pool trains an adapter"),
+        (_set("pipeline:domain/pools/slm", "base"), "so nothing is trained: remove version"),
         (_set("pipeline:domain/gate/not_applicable", {"garak_critical": "no"}), "garak_critical"),
         (_set("pipeline:domain/gate/experts/required", -1), "gate.experts.required"),
         (_set("pipeline:domain/header_aliases", ["bank-ledger"]), "not the domain's own name"),
@@ -188,10 +195,8 @@ def test_a_name_that_two_domains_claim_is_refused() -> None:
 def test_other_held_out_rows_are_another_gate() -> None:
     config = _config("local-bank-ledger")
     config["pipeline:domain"]["dataset"]["heldout_digest"] = "sha256:" + "1" * 64
-    stack = parse(config, "local-bank-ledger", FILE)
-    assert isinstance(stack, DomainStack)
     before = desired_release(_domain(), _contract())
-    after = desired_release(stack.domain, _contract())
+    after = desired_release(_trained(parse(config, "local-bank-ledger", FILE)), _contract())
     assert (after.gate != before.gate, after.training) == (True, before.training)
 
 

@@ -63,19 +63,20 @@ def declare_base(config: ClusterEnvironment) -> Base:
         "managed-by": "pulumi",
         **config.tags,
     }
-    if isinstance(config.cluster, ExistingCluster):
-        return Base(cluster=_existing(config, config.cluster, tags), place=config.cluster)
+    place = config.provisioned
+    if isinstance(place, ExistingCluster):
+        return Base(cluster=_existing(config, place, tags), place=place)
     naming = Naming(prefix=config.prefix, protected=config.production, tags=tags)
-    keep_block_until_empty(config.cluster.nodes, tags)
-    eks = declare_aws(config.cluster, naming)
+    keep_block_until_empty(place.nodes, tags)
+    eks = declare_aws(place, naming)
     cluster = Cluster(
         environment=config.name,
         kubernetes=eks.kubernetes,
         aws=eks.aws,
         images=config.images,
         operators=config.operators.there(),
-        api_server=config.cluster.api_server,
-        object_store=access_in_vpc(config.cluster.region, config.cluster.network.cidr),
+        api_server=place.api_server,
+        object_store=access_in_vpc(place.region, place.network.cidr),
         tags=tags,
     )
     return Base(cluster=cluster, place=eks)

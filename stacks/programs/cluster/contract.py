@@ -79,6 +79,7 @@ def _contract(parts: Parts, known: _Known) -> EnvironmentContract:
     config, storage = parts.config, parts.storage
     return EnvironmentContract(
         environment=config.name,
+        phase=config.phase,
         place=_place(parts, known),
         registry_uri=storage.registry_uri,
         evaluation_key=known.evaluation_key,
@@ -157,10 +158,11 @@ def _object_store(access: ObjectStoreAccess) -> ObjectStorePlace:
 
 
 def _training(config: ClusterEnvironment) -> TrainingNodes | None:
-    price = config.cluster.training_price
+    cluster = config.provisioned
+    price = cluster.training_price
     if price is None:
         return None
-    nodes = config.cluster.pool_nodes("training")
+    nodes = cluster.pool_nodes("training")
     smallest = nodes.instances[0]
     return TrainingNodes(
         labels=dict(nodes.selector),

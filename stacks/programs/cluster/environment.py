@@ -177,7 +177,8 @@ class _Serving:
         edge = declare_edge(config.edge, cluster, self._router_address(router))
         for warning in (*gateway.warnings, *edge.warnings):
             pulumi.log.warn(warning)
-        declare_training(cluster, pools, mlflow=services.mlflow_peer)
+        if config.has_adapters:
+            declare_training(cluster, pools, mlflow=services.mlflow_peer)
         declare_operations(config.operations, cluster, self._operations_wiring(services, pools))
         return Parts(
             config=config,
@@ -211,7 +212,7 @@ class _Serving:
             nodes={pool: self.config.cluster.pool_nodes(pool) for pool in self.config.served},
             registry_uri=storage.registry_uri,
             evaluation_public_key=storage.evaluation_public_key,
-            clients=(_ROUTERS, *behind, EVALUATIONS),
+            clients=(_ROUTERS, *behind, *((EVALUATIONS,) if self.config.has_adapters else ())),
             discovery=(_ROUTERS, _OPERATIONS),
             metrics=self._pool_metrics(),
         )
