@@ -1,7 +1,7 @@
 """Add-ons of EKS: what every node and pod of a cluster relies on."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -10,8 +10,9 @@ import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 from pulumi_kubernetes import meta, storage
 
-from components.pod_role import PodRole, PodRoleArgs
 from components.pods import labels_of
+from components.role import RoleArgs
+from components.workload_identity import WorkloadIdentity, WorkloadIdentityArgs
 
 _NAMESPACE: Final = "kube-system"
 _CNI: Final = "vpc-cni"
@@ -36,6 +37,10 @@ class EksAddonsArgs:
     provider: aws.Provider
     prefix: str
     cluster: pulumi.Input[str]
+    role_path: str
+    """Path of the roles of add-ons."""
+    trust_of: Callable[[str, str], pulumi.Input[Mapping[str, Any]]]
+    """Trust policy in the pods of a ServiceAccount, by its namespace and name."""
     tags: Mapping[str, str]
     versions: Mapping[str, str] = field(default_factory=dict)
     """By add-on; of others AWS takes its default."""
@@ -122,22 +127,29 @@ def _addon(
         resolve_conflicts_on_update="OVERWRITE",
         tags={**args.tags, "Name": f"{args.prefix}-{addon}"},
         opts=pulumi.ResourceOptions.merge(
-            opts, pulumi.ResourceOptions(depends_on=[role.association] if role else [])
+            opts, pulumi.ResourceOptions(depends_on=list(role.ready) if role else [])
         ),
     )
 
 
-def _role(name: str, addon: str, args: EksAddonsArgs, opts: pulumi.ResourceOptions) -> PodRole:
-    return PodRole(
+def _role(
+    name: str, addon: str, args: EksAddonsArgs, opts: pulumi.ResourceOptions
+) -> WorkloadIdentity:
+    account = _ACCOUNTS[addon]
+    return WorkloadIdentity(
         f"{name}-{addon}",
-        PodRoleArgs(
-            provider=args.provider,
-            role=f"{args.prefix}-{addon}",
+        WorkloadIdentityArgs(
+            role=RoleArgs(
+                provider=args.provider,
+                role=f"{args.prefix}-{addon}",
+                path=args.role_path,
+                trust=args.trust_of(_NAMESPACE, account),
+                managed_policies=[_POLICIES[addon]],
+                tags=args.tags,
+            ),
             cluster=args.cluster,
             namespace=_NAMESPACE,
-            service_account=_ACCOUNTS[addon],
-            managed_policies=[_POLICIES[addon]],
-            tags=args.tags,
+            service_account=account,
         ),
         pulumi.ResourceOptions(parent=opts.parent),
     )

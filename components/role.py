@@ -20,16 +20,19 @@ class RoleArgs:
     """What the role is for, as policies of buckets and keys see it."""
     trust: pulumi.Input[Mapping[str, Any]]
     """Policy document that says who may assume it."""
-    permissions: pulumi.Input[Sequence[Mapping[str, Any]]]
-    """Statements of its policy."""
+    permissions: pulumi.Input[Sequence[Mapping[str, Any]]] | None = None
+    """Statements of its own policy; None: it has none."""
+    managed_policies: Sequence[str] = ()
+    """ARNs of policies of AWS."""
     tags: Mapping[str, str]
 
 
 class Role(pulumi.ComponentResource):
-    """Role and policy."""
+    """Role and policies."""
 
     arn: pulumi.Output[str]
-    policy: aws.iam.RolePolicy
+    policies: tuple[pulumi.Resource, ...]
+    """What must stand before anybody uses the role."""
 
     def __init__(
         self, name: str, args: RoleArgs, opts: pulumi.ResourceOptions | None = None
@@ -51,15 +54,31 @@ class Role(pulumi.ComponentResource):
             tags=args.tags,
             opts=child,
         )
-        self.policy = aws.iam.RolePolicy(
-            name,
-            name="permissions",
-            role=role.name,
-            policy=pulumi.Output.from_input(args.permissions).apply(_document),
-            opts=child,
-        )
+        self.policies = (*_own(name, args, role, child), *_managed(name, args, role, child))
         self.arn = role.arn
         self.register_outputs({"arn": self.arn})
+
+
+def _own(
+    name: str, args: RoleArgs, role: aws.iam.Role, opts: pulumi.ResourceOptions
+) -> tuple[pulumi.Resource, ...]:
+    if args.permissions is None:
+        return ()
+    document = pulumi.Output.from_input(args.permissions).apply(_document)
+    return (
+        aws.iam.RolePolicy(name, name="permissions", role=role.name, policy=document, opts=opts),
+    )
+
+
+def _managed(
+    name: str, args: RoleArgs, role: aws.iam.Role, opts: pulumi.ResourceOptions
+) -> tuple[pulumi.Resource, ...]:
+    return tuple(
+        aws.iam.RolePolicyAttachment(
+            f"{name}-{arn.rpartition('/')[2]}", role=role.name, policy_arn=arn, opts=opts
+        )
+        for arn in args.managed_policies
+    )
 
 
 def _document(statements: Sequence[Mapping[str, Any]]) -> str:

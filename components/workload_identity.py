@@ -52,7 +52,7 @@ class WorkloadIdentity(pulumi.ComponentResource):
                 parent=self,
                 provider=args.role.provider,
                 # A pod that starts must find all of its permissions.
-                depends_on=[role.policy],
+                depends_on=list(role.policies),
             ),
         )
         self.ready = (association,)

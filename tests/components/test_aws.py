@@ -6,7 +6,6 @@ from ipaddress import IPv4Network
 import pytest
 
 from components.node_group import Block, NodeGroupArgs
-from components.pod_role import PodRoleArgs
 from stacks.programs.cluster.aws import Naming, declare_aws
 from tests.aws_configs import BLOCK, ZONES, block, cluster
 from tests.components.declared import Program, declare
@@ -314,15 +313,3 @@ def test_a_node_group_that_cannot_be_is_refused(changes, fix):
     NodeGroupArgs(**args())
     with pytest.raises(ValueError, match=fix):
         NodeGroupArgs(**args(**changes))
-
-
-def test_a_role_has_a_name_that_iam_takes():
-    with pytest.raises(ValueError, match="IAM allows 64"):
-        PodRoleArgs(
-            provider=None,
-            role="r" * 65,
-            cluster="c",
-            namespace="n",
-            service_account="s",
-            tags={},
-        )

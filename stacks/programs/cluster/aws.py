@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import pulumi
 import pulumi_aws as aws
@@ -15,6 +16,8 @@ from components.node_group import NodeGroup, NodeGroupArgs
 from components.nodes_role import NodesRole, NodesRoleArgs
 from stacks.config import aws as config
 from stacks.config.nodes import NodeGroups, block_state, refuse_block_upgrade
+from stacks.policies.names import Account
+from stacks.policies.trust import pods_of
 from stacks.programs.cluster import context
 from stacks.programs.cluster.node_plan import PlannedGroup, planned_groups
 
@@ -37,6 +40,8 @@ class Eks:
     """A cluster in AWS, ready for workloads."""
 
     aws: context.Aws
+    account: Account
+    """How things are named in it."""
     kubernetes: kubernetes.Provider
     kubeconfig: pulumi.Output[str]
     endpoint: pulumi.Output[str]
@@ -46,6 +51,10 @@ class Eks:
     has_efa: bool
     public_subnets: Mapping[str, pulumi.Output[str]]
     """Id by zone, for load balancers."""
+
+    def trust_of(self, namespace: str, service_account: str) -> pulumi.Output[Mapping[str, Any]]:
+        """Trust policy in the pods of a ServiceAccount of this cluster."""
+        return _trust(self.account, self.aws.cluster_name, namespace, service_account)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +78,13 @@ def declare_aws(cluster: config.EksCluster, naming: Naming) -> Eks:
     provider = aws.Provider("aws", region=cluster.region, allowed_account_ids=[cluster.account])
     network = _network(cluster, provider, naming)
     eks = _control_plane(cluster, provider, network, naming)
+    account = Account(account=cluster.account, region=cluster.region, prefix=naming.prefix)
     addons = EksAddonsArgs(
         provider=provider,
         prefix=naming.prefix,
         cluster=eks.name,
+        role_path=account.role_path(None),
+        trust_of=partial(_trust, account, eks.name),
         tags=naming.tags,
         versions={str(name): version for name, version in cluster.addon_versions.items()},
     )
@@ -98,6 +110,7 @@ def declare_aws(cluster: config.EksCluster, naming: Naming) -> Eks:
             cluster_security_group=eks.security_group,
             ready=(eks.control_plane, system.node_group, *after.addons, after.storage_class),
         ),
+        account=account,
         kubernetes=eks.kubernetes,
         kubeconfig=eks.kubeconfig,
         endpoint=eks.endpoint,
@@ -131,6 +144,12 @@ def keep_block_until_empty(nodes: NodeGroups, tags: Mapping[str, str]) -> None:
     deployed = pulumi.StackReference("last-update", stack_name=stack).get_output(_BLOCK)
     deployed.apply(lambda state: refuse_block_upgrade(wanted, state))
     pulumi.export(_BLOCK, wanted)
+
+
+def _trust(
+    account: Account, cluster: pulumi.Output[str], namespace: str, service_account: str
+) -> pulumi.Output[Mapping[str, Any]]:
+    return cluster.apply(lambda name: pods_of(account, name, namespace, service_account))
 
 
 def _network(cluster: config.EksCluster, provider: aws.Provider, naming: Naming) -> Network:

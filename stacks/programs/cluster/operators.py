@@ -8,7 +8,8 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 
 from components.charts import LockedChart, LockedChartArgs, PodSecurity
-from components.pod_role import PodRole, PodRoleArgs
+from components.role import RoleArgs
+from components.workload_identity import WorkloadIdentity, WorkloadIdentityArgs
 from stacks.config.nodes import GPU_TAINT
 from stacks.operators import Operator
 from stacks.programs.cluster import policies
@@ -79,19 +80,7 @@ def _declare(
 ) -> pulumi.Resource:
     needed = [*before, *(args.eks.aws.ready if args.eks else ())]
     if args.eks and chart.service_account and chart.statements:
-        role = PodRole(
-            chart.chart,
-            PodRoleArgs(
-                provider=args.eks.aws.provider,
-                role=f"{args.prefix}-{chart.chart}",
-                cluster=args.eks.aws.cluster_name,
-                namespace=chart.namespace,
-                service_account=chart.service_account,
-                statements=chart.statements,
-                tags=args.tags,
-            ),
-        )
-        needed.append(role.association)
+        needed += _identity(args, args.eks, chart, chart.service_account).ready
     return LockedChart(
         chart.chart,
         LockedChartArgs(
@@ -104,6 +93,27 @@ def _declare(
         ),
         pulumi.ResourceOptions(depends_on=needed),
     ).installed
+
+
+def _identity(
+    args: OperatorsArgs, eks: Eks, chart: _Chart, service_account: str
+) -> WorkloadIdentity:
+    return WorkloadIdentity(
+        chart.chart,
+        WorkloadIdentityArgs(
+            role=RoleArgs(
+                provider=eks.aws.provider,
+                role=eks.account.role_name(chart.chart),
+                path=eks.account.role_path(None),
+                trust=eks.trust_of(chart.namespace, service_account),
+                permissions=pulumi.Output.from_input([dict(each) for each in chart.statements]),
+                tags=args.tags,
+            ),
+            cluster=eks.aws.cluster_name,
+            namespace=chart.namespace,
+            service_account=service_account,
+        ),
+    )
 
 
 def _of_operators(args: OperatorsArgs) -> list[_Chart]:
