@@ -20,6 +20,14 @@ _LABEL_KEY = re.compile(r"([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
 _QUANTITY = re.compile(r"\d+(\.\d+)?(m|Ki|Mi|Gi|Ti|k|M|G|T)?")
 _QUANTITY_KEYS = {"requests", "limits"}
+_CUSTOM = (
+    "cert-manager.io",
+    "external-secrets.io",
+    "gateway.",
+    "keda.sh",
+    "monitoring.coreos.com",
+)
+"""Groups of custom resources."""
 
 
 def check(type_: str, inputs: Mapping[str, Any]) -> None:
@@ -37,7 +45,7 @@ def check(type_: str, inputs: Mapping[str, Any]) -> None:
         # A release: not an object, and what is in it only its chart knows.
         _check_fields(helm.v3.ReleaseArgs, inputs, kind)
         return
-    if group.startswith(("monitoring.coreos.com", "keda.sh", "gateway.", "external-secrets.io")):
+    if group.startswith(_CUSTOM):
         # A custom resource: pulumi_kubernetes knows its frame only.
         assert {"apiVersion", "kind", "metadata", "spec"} == set(inputs)
     else:
@@ -107,7 +115,7 @@ def _check_metadata(metadata: Mapping[str, Any], kind: str) -> None:
     name = metadata.get("name")
     assert name is None or _SUBDOMAIN.fullmatch(name), f"{kind}: name {name!r}"
     is_in_namespace = bool(metadata.get("namespace"))
-    cluster_wide = kind.startswith(("Cluster", "Namespace"))
+    cluster_wide = kind.startswith(("Cluster", "Namespace", "StorageClass"))
     assert is_in_namespace != cluster_wide, f"{kind} is in no namespace, or cannot be"
     for key, value in metadata.get("labels", {}).items():
         assert _LABEL_KEY.fullmatch(key), f"{kind}: label {key!r}"
