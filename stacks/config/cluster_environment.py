@@ -17,6 +17,7 @@ from stacks.config.nodes import NodePool
 from stacks.config.operations import OperationsConfig
 from stacks.config.phases import PHASES, Phase, has_adapters, has_pool, needed_pool
 from stacks.config.pools import (
+    BucketWeights,
     ModelPool,
     refuse_shared_model_names,
     refuse_short_drains,
@@ -156,6 +157,21 @@ class ClusterEnvironment(Config):
                 f"services.{self.services.managed[0]}: only an AWS account has it, and "
                 "cluster.kind is existing: use what the cluster has"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _weights_are_readable(self) -> Self:
+        """Roles of pods read the models bucket of their environment, and no other."""
+        if not isinstance(self.cluster, EksCluster):
+            return self
+        bucket = f"s3://{self.prefix}-models-{self.cluster.account}/"
+        for pool, config in self.pools.items():
+            for source in (config.weights.source, config.weights.unquantised):
+                if isinstance(source, BucketWeights) and not source.uri.startswith(bucket):
+                    raise ValueError(
+                        f"pools.{pool}.weights: {source.uri} is not in the environment's bucket of "
+                        f"models, which alone its pods may read: put it below {bucket}"
+                    )
         return self
 
     @model_validator(mode="after")

@@ -210,6 +210,9 @@ def generated(number: int) -> dict[str, Any]:
     }
     if on_eks:
         config["cluster"]["nodes"] = _nodes(chosen)
+        models = f"s3://{config['prefix']}-models-{config['cluster']['account']}/base"
+        for pool in config["pools"].values():
+            pool["weights"]["source"] = {"kind": "bucket", "uri": models}
     else:
         config |= {"cluster": _existing(chosen), "storage": _existing_storage(), "tags": {}}
     return {"pipeline:kind": "environment", "pipeline:environment": config}
