@@ -32,6 +32,7 @@ from serving.billing.months import days, first_day, month_of
 from serving.billing.notes import Note
 from serving.billing.platform import platform_lines
 from serving.billing.prices import ANY_CUSTOMER, PriceTable
+from serving.billing.run_customers import of_their_domains
 from serving.billing.statement import NOTE_KINDS, DayTotal, Invoice, Line, Statement
 from serving.billing.usage import Attention, Counts, DayPart, GpuRow, Orphan, RunRow, UsageRow
 
@@ -73,11 +74,9 @@ def make_statement(
     prices.at(days(inputs.month)[-1])
     parts = _sorted_parts(inputs)
     gpu = [*(row for part in parts for row in part.gpu), *inputs.late_gpu]
-    use = Use(
-        tokens=(*(row for part in parts for row in part.usage), *inputs.late),
-        gpu=tuple(row for row in gpu if row.kind == "used"),
-        runs=inputs.runs,
-    )
+    tokens = (*(row for part in parts for row in part.usage), *inputs.late)
+    runs, foreign = of_their_domains(inputs.runs, tokens)
+    use = Use(tokens=tokens, gpu=tuple(row for row in gpu if row.kind == "used"), runs=runs)
     split = Split.of(use, prices)
     invoices = _invoices(inputs, split.billed, prices)
     return Statement(
@@ -99,6 +98,7 @@ def make_statement(
                 *unknown_customers(split.unknown, prices, inputs.month),
                 *unpriced_customers(split.unpriced, prices),
                 *unmeasured_customers(invoices),
+                *foreign,
             ],
         ),
         total_due=money.add(invoice.due for invoice in invoices),

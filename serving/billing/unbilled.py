@@ -12,7 +12,7 @@ from serving.billing.errors import BillingError
 from serving.billing.usage import Attention, AttentionKind
 
 FORFEITED: Final[frozenset[AttentionKind]] = frozenset(
-    {"missing-file", "no-price", "unknown-customer", "unreadable-file"}
+    {"foreign-run", "missing-file", "no-price", "unknown-customer", "unreadable-file"}
 )
 """Kinds that somebody can put right before the month is closed."""
 

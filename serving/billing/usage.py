@@ -13,6 +13,7 @@ AttentionKind = Literal[
     "damaged-segment",
     "duplicate-id",
     "foreign-adapter",
+    "foreign-run",
     "incomplete-record",
     "invalid-tokens",
     "lost-volume",
@@ -33,6 +34,7 @@ AttentionKind = Literal[
 - `damaged-segment`: a ledger's segment, from a line on that cannot be read.
 - `duplicate-id`: records of one id differ; the first to end is billed.
 - `foreign-adapter`: answered by the adapter of another domain.
+- `foreign-run`: a job that says it was for another customer than its domain's requests.
 - `incomplete-record`: a request without the fields that every request has.
 - `invalid-tokens`: a token count that cannot be.
 - `lost-volume`: what a ledger held that its writer came back without.
@@ -45,8 +47,8 @@ AttentionKind = Literal[
 - `unmeasured`: requests of a customer whose tokens the model server never reported.
 - `unreadable-file`: a file of the warehouse.
 
-`missing-file`, `no-price`, `unknown-customer` and `unreadable-file` keep a month from being closed,
-unless they are accepted by name.
+`foreign-run`, `missing-file`, `no-price`, `unknown-customer` and `unreadable-file` keep a month
+from being closed, unless they are accepted by name.
 """
 
 
