@@ -1,4 +1,7 @@
-"""What an environment stack tells its domain stacks: names and limits, never a secret."""
+"""What an environment stack tells its domain stacks: names and limits, never a secret.
+
+The engine leaves None out of what another stack reads: what may be None may be missing.
+"""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -77,7 +80,7 @@ class ObjectStorePlace(Config):
     """How pods reach object storage."""
 
     environment: dict[str, str]
-    secret: str | None
+    secret: str | None = None
     """Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; None where a role gives them."""
     networks: dict[str, int]
     """Networks in CIDR form and the port there, for NetworkPolicies."""
@@ -104,18 +107,18 @@ class KubernetesPlace(Config):
     infra_image: ImageRef
     train_image: ImageRef
     object_store: ObjectStorePlace
-    requests_per_second: int | None
+    requests_per_second: int | None = None
     """Rate limit of a domain at the edge; None where the edge cannot limit."""
-    burst: int | None
-    training: TrainingNodes | None
+    burst: int | None = None
+    training: TrainingNodes | None = None
     """None: no domain can be trained here."""
     mlflow_secret: str
     """Secret in the training namespace with MLflow's username and password."""
-    evaluation_secret: str | None
+    evaluation_secret: str | None = None
     """Secret in the training namespace with the private key of verdicts; None where KMS signs."""
     evaluation_public_key: str
     """PEM, which verdicts are verified with."""
-    aws: AwsPlace | None
+    aws: AwsPlace | None = None
 
 
 class EnvironmentContract(Config):
@@ -132,7 +135,7 @@ class EnvironmentContract(Config):
     mlflow_url: str
     edge_url: str
     namespace: str
-    gateway: str | None
+    gateway: str | None = None
     """None where there is no Gateway: domains declare no routes."""
     router_service: str
     router_port: int
