@@ -16,7 +16,7 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pulumi.runtime import mocks, set_all_config
+from pulumi.runtime import mocks, rpc
 from pulumi.runtime.settings import get_root_resource
 from pulumi.runtime.sync_await import _sync_await
 
@@ -24,7 +24,7 @@ from stacks.charts_lock import ARCHIVES, LockedChart, read_lock
 from stacks.config.load import ClusterStack, parse
 from stacks.paths import ROOT
 from stacks.programs.cluster import charts, environment
-from tests.components.declared import Answer, Mocks, Program, declare
+from tests.components.declared import DOMAIN_KEY, Answer, Mocks, Program, declare
 from tests.stacks.pool_configs import llm, on_cpu, slm
 
 SHIPPED: Final = ("dev", "staging", "prod")
@@ -78,6 +78,12 @@ class Engine(Mocks):
         id_, found = super().new_resource(args)
         if args.typ == _SECRET and args.resource_id:
             found["data"] = SECRETS
+        if args.typ == DOMAIN_KEY:
+            # Which outputs are secret the resource's options say, and the engine heeds.
+            found["key"] = {
+                rpc._special_sig_key: rpc._special_secret_sig,
+                "value": found["key"],
+            }
         return id_, found
 
 
@@ -120,7 +126,6 @@ def declare_program(
     run: Callable[[], Any],
     stack: str,
     engine: Engine | None = None,
-    config: Mapping[str, str] | None = None,
 ) -> Graph:
     """Run a program, with charts as if they had been downloaded.
 
@@ -128,13 +133,11 @@ def declare_program(
         run: The program; it may be a coroutine function.
         stack: Name of the stack.
         engine: Stands in for the engine and the providers.
-        config: The engine's configuration.
     """
     exports: dict[str, Any] = {}
     warnings: list[str] = []
 
     def build() -> None:
-        set_all_config(dict(config or {}))
         waiting = run()
         if waiting is not None:
             _sync_await(waiting)

@@ -35,7 +35,7 @@ MODELS: dict[StepKind, type[Document]] = {
 }
 
 
-def _observed(domain: str, version: Version, gate: str) -> Observed:
+def observed_release(domain: str, version: Version, gate: str) -> Observed:
     manifest = Manifest(
         domain=domain,
         version=version,
@@ -73,7 +73,7 @@ def test_each_step_of_a_shipped_stack_is_a_job_with_a_valid_configuration(
     contract = LocalWorkloads(environment.environment, STATE, substrate).contract
     config = domain.domain
     gate = desired_release(config, contract).gate
-    observed = _observed(config.name, config.version, gate)
+    observed = observed_release(config.name, config.version, gate)
     step = Step(
         kind=kind,
         run_id=f"{kind}-0123456789ab",
