@@ -175,6 +175,31 @@ async def test_a_month_of_the_local_engine_needs_no_person(home: Path) -> None:
     assert _run("close", "--month", "2024-06").exit_code == 0
 
 
+@pytest.mark.parametrize("beside", [(), ("bank-ledger-v1.0",)], ids=["alone", "beside-a-release"])
+async def test_base_models_are_billed_without_a_version(
+    home: Path, beside: tuple[str, ...]
+) -> None:
+    event = _event(JUNE, "bank", (1_000_000, 400_000, 500_000))
+    base = replace(event, domain="stock-order", served_model="glm5", pool="llm", version=None)
+    await _write(home, _intent(base), base)
+    for served in beside:
+        other = _event(JUNE, "bank", (1_000_000, 0, 0))
+        assert other.served_model == served
+        await _write(home, _intent(other), other)
+    (invoice,) = _bill("2024-06")["invoices"]
+    lines = {line["served_model"]: line for line in invoice["lines"] if line["kind"] == "tokens"}
+    assert lines.keys() == {"glm5", *beside}
+    line = lines["glm5"]
+    assert (line["domain"], line["pool"], line["version"]) == ("stock-order", "llm", None)
+    # 600,000 x 3 + 400,000 x 0.75 + 500,000 x 12, each a million.
+    assert line["amount"] == "8.10"
+    assert _run("close", "--month", "2024-06").exit_code == 0
+    focus = ("--month", "2024-06", "--format", "focus", "--out", str(home / "focus"))
+    rows = list(csv.DictReader(Path(_run(*focus).stdout.strip()).open()))
+    details = [json.loads(row["SkuPriceDetails"]) for row in rows]
+    assert {each.get("ModelVersion") for each in details if each["ModelId"] == "glm5"} == {None}
+
+
 async def test_calibrated_weights_say_what_gpu_time_is_used(home: Path) -> None:
     event = replace(_event(JUNE, "bank", (1_000, 0, 100)), server="slm-0")
     await _write(home, _intent(event), event)
