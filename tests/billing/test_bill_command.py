@@ -195,7 +195,7 @@ async def test_base_models_are_billed_without_a_version(
     assert line["amount"] == "8.10"
     assert _run("close", "--month", "2024-06").exit_code == 0
     focus = ("--month", "2024-06", "--format", "focus", "--out", str(home / "focus"))
-    rows = list(csv.DictReader(Path(_run(*focus).stdout.strip()).open()))
+    rows = csv.DictReader(io.StringIO(Path(_run(*focus).stdout.strip()).read_text()))
     details = [json.loads(row["SkuPriceDetails"]) for row in rows]
     assert {each.get("ModelVersion") for each in details if each["ModelId"] == "glm5"} == {None}
 
