@@ -21,6 +21,7 @@ from registry.release import Observed, Step, run_id
 from registry.release_job import ReleaseConfig
 from registry.runs import RunStatus
 from registry.store import ObjectStore, open_store
+from serving.router.tenancy import TenancyRecord
 from stacks.config.domain import TrainedDomain
 from stacks.config.environment import AdapterContract
 from stacks.config.load import DomainStack, parse
@@ -171,6 +172,18 @@ class World:
 
     def pointer(self) -> Pointer:
         return read_pointer(self.store, DOMAIN)
+
+    def answered_by(self) -> str:
+        """What the tenancy record says."""
+        return self._record().answered_by
+
+    def key_hashes(self) -> tuple[str, ...]:
+        """Of the keys that the router takes."""
+        return self._record().key_hashes
+
+    def _record(self) -> TenancyRecord:
+        path = self.home / "domains" / f"{DOMAIN}.json"
+        return TenancyRecord.model_validate_json(path.read_text())
 
     def live(self) -> str | None:
         live = self.pointer().live

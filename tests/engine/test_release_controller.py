@@ -163,3 +163,31 @@ def test_a_release_survives_the_loss_of_its_runs(world: World) -> None:
     after = world.up()
     assert (after.state, after.changes) == ("live", 0)
     assert world.pointer().live == Version(1, 0)
+
+
+UNTRAINED = {"version": None, "dataset": None, "gate": None, "pools": {"slm": "base"}}
+
+
+def test_a_domain_goes_from_base_models_to_an_adapter_and_back(world: World) -> None:
+    first = world.up(**UNTRAINED)
+    assert (first.state, first.version, first.resting) == ("base", None, True)
+    assert world.answered_by() == "base"
+    assert world.up(**UNTRAINED).changes == 0
+    assert [world.executions(kind) for kind in KINDS] == [0, 0, 0, 0]
+    keys = world.key_hashes()
+    waiting = world.up(routing={"before_first_release": "base"})
+    assert (waiting.state, world.answered_by()) == ("evaluated", "base-until-release")
+    world.approve()
+    assert world.up(routing={"before_first_release": "base"}).state == "live"
+    assert world.up(**UNTRAINED).state == "base"
+    # What was released stays in the registry; the record alone says that it does not answer.
+    assert (world.live(), world.answered_by()) == ("v1.0", "base")
+    assert world.key_hashes() == keys
+
+
+def test_an_adapter_before_phase_4_is_refused(world: World) -> None:
+    world.contract = world.contract.model_copy(update={"phase": 3, "adapter_pools": ()})
+    world.environment_up()
+    with pytest.raises(auto.CommandError, match="is at phase 3, which has no adapters"):
+        world.up()
+    assert world.up(**UNTRAINED).state == "base"
