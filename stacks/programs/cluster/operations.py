@@ -216,7 +216,7 @@ def _declare_sampler(
     _background(
         _Background(
             service=service,
-            workload="billing",
+            workload="sampler",
             module="serving.reconciliation.sample",
             config=compared.model_dump_json(),
             egress=peers,
