@@ -69,6 +69,8 @@ class RouterArgs:
     """The gateway's pods, which alone may send requests."""
     egress: Sequence[Peer]
     """Model servers, gateway behind the router, Kubernetes API, receiver of traces."""
+    samplers: Sequence[PodPeer] = ()
+    """Pods that read its counters for the reconciliation; the port of a peer is not used."""
     secrets: dict[str, SecretKey] = field(default_factory=dict)
     """Environment variables that the router's tracing and gateway configuration name."""
     scraping: Scraping | None = None
@@ -218,7 +220,7 @@ def _services(
 def _network_policy(
     name: str, args: RouterArgs, opts: pulumi.ResourceOptions
 ) -> networking.v1.NetworkPolicy:
-    ingress = [replace(client, port=HTTP_PORT) for client in args.clients]
+    ingress = [replace(each, port=HTTP_PORT) for each in (*args.clients, *args.samplers)]
     if args.scraping is not None:
         scraper = args.scraping.prometheus
         ingress += [replace(scraper, port=HTTP_PORT), replace(scraper, port=WATCH_PORT)]

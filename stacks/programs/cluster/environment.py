@@ -37,6 +37,7 @@ from stacks.programs.cluster.gateway import (
 )
 from stacks.programs.cluster.namespaces import declare_namespaces
 from stacks.programs.cluster.operations import (
+    SAMPLER,
     CountedPool,
     CountedRouter,
     OperationsWiring,
@@ -59,7 +60,7 @@ from stacks.programs.cluster.training import EVALUATIONS, declare_training
 from stacks.programs.errors import readable_errors
 
 _ROUTERS = PodGroup(namespace=SERVING, labels={NAME_LABEL: ROUTER})
-_OPERATIONS = PodGroup(namespace=OPERATIONS, labels={})
+_SAMPLERS = PodGroup(namespace=OPERATIONS, labels=SAMPLER)
 
 
 def run(stack: ClusterStack) -> None:
@@ -213,7 +214,7 @@ class _Serving:
             registry_uri=storage.registry_uri,
             evaluation_public_key=storage.evaluation_public_key,
             clients=(_ROUTERS, *behind, *((EVALUATIONS,) if self.config.has_adapters else ())),
-            discovery=(_ROUTERS, _OPERATIONS),
+            discovery=(_ROUTERS, _SAMPLERS),
             metrics=self._pool_metrics(),
         )
 
@@ -224,7 +225,7 @@ class _Serving:
         scrapers = PodGroup(namespace=prometheus.namespace, labels=prometheus.pod_labels)
         return PoolMetrics(
             # The sampler counts with the servers' own numbers.
-            scrapers=(scrapers, _OPERATIONS),
+            scrapers=(scrapers, _SAMPLERS),
             url=prometheus.url,
             monitor_labels=prometheus.selector_labels,
         )
@@ -266,6 +267,7 @@ class _Serving:
             warehouse_uri=storage.warehouse_uri,
             evaluation_public_key=storage.evaluation_public_key,
             gateway=(edge_pods(self.config.edge, HTTP_PORT),),
+            samplers=(_SAMPLERS.at(HTTP_PORT),),
             tracing=traces.tracing,
             secrets={**traces.secrets, **gateway.secrets},
             customer_keys=gateway.customer_keys,

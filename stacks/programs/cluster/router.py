@@ -63,6 +63,8 @@ class RouterWiring:
     """PEM."""
     gateway: Sequence[PodPeer]
     """The pods that requests come from."""
+    samplers: Sequence[PodPeer] = ()
+    """Pods that read its counters."""
     tracing: TracingConfig | None = None
     secrets: Mapping[str, SecretKey] = field(default_factory=dict)
     """Environment variables that `tracing`, the pools' gateways and `customer_keys` name."""
@@ -104,6 +106,7 @@ def declare_router(config: RouterOptions, cluster: Cluster, wiring: RouterWiring
             object_store=cluster.object_store,
             clients=wiring.gateway,
             egress=_egress(cluster, wiring),
+            samplers=wiring.samplers,
             secrets=dict(wiring.secrets),
             scraping=wiring.scraping if "prometheus" in cluster.operators else None,
         ),
