@@ -18,9 +18,13 @@ GUARDED: Final[frozenset[Purpose]] = frozenset({"registry", "datasets", "warehou
 """Buckets in which nothing is deleted, and whose settings only the break-glass role changes."""
 CREATE_ONLY: Final[Mapping[Purpose, tuple[str, ...]]] = {
     "registry": ("lora-adapters/*/v*", "approvals/*", "runs/*/result.json"),
-    "warehouse": ("closed/*", "closed-heads/*", "notes/*"),
+    "warehouse": ("events/*", "orphans/*", "closed/*", "closed-heads/*", "notes/*"),
 }
-"""Keys that can be created, and never written again."""
+"""Keys that can be created, and never written again.
+
+Usage is more than `is_immutable` says: the shipper creates its files, and a ledger that whoever
+holds the router's role can rewrite is no evidence of anything.
+"""
 _POINTERS: Final = "lora-adapters/*/latest"
 _RESERVED: Final[tuple[tuple[str, str, tuple[Capacity, ...]], ...]] = (
     ("OnlyPublishersPublish", "lora-adapters/*/v*", ("publish", "evaluate")),
@@ -120,10 +124,16 @@ def _encryption(bucket: str, storage_key: str) -> Iterable[Statement]:
 
 
 def _guard(bucket: str, break_glass: str) -> Iterable[Statement]:
-    """A delete marker hides an object, and what is hidden can be created again: so none either."""
+    """A delete marker hides an object, and what is hidden can be created again: so none either.
+
+    Replication writes and hides objects by actions of its own, past everything that is said here of
+    s3:PutObject: a bucket of somebody else would only have to name this one as its target.
+    """
     others = _others(break_glass)
     deleting = ["s3:DeleteObject", "s3:DeleteObjectVersion", "s3:BypassGovernanceRetention"]
     yield _deny("NobodyDeletes", deleting, [f"{bucket}/*"], others)
+    replicating = ["s3:ReplicateObject", "s3:ReplicateDelete", "s3:ReplicateTags"]
+    yield _deny("NobodyReplicatesInto", replicating, [f"{bucket}/*"], others)
     yield _deny("NobodyChangesSettings", _SETTINGS, [bucket], others)
 
 

@@ -3,6 +3,7 @@
 The documents are those that the programs declare; a real simulator of IAM decides.
 """
 
+import datetime as dt
 from collections.abc import Callable
 from itertools import product
 from typing import get_args
@@ -237,6 +238,20 @@ def test_what_is_immutable_is_created_once_whoever_writes(simulator: Simulator, 
     assert any(caller.writes(purpose, key, "if-none-match") for caller in callers)
 
 
+@pytest.mark.parametrize("folder", [warehouse.EVENTS, warehouse.ORPHANS])
+def test_shipped_usage_is_created_by_the_shipper_and_rewritten_by_nobody(
+    as_role: AsRole, administrator: Caller, folder: str
+) -> None:
+    day = warehouse.day_folder(folder, dt.date(2026, 11, 3))
+    key = day + warehouse.range_name("router-0", "b1", 1, warehouse.span(0, 512, 7))
+    assert {role for role in _everyone() if as_role(role).writes("warehouse", key, GIVEN[1])} == {
+        workload_role("router")
+    }
+    for caller in (administrator, as_role(workload_role("router"))):
+        assert not caller.writes("warehouse", key)
+        assert not caller.writes("warehouse", key, "if-match")
+
+
 @pytest.mark.parametrize(
     ("workload", "key"),
     [
@@ -283,6 +298,19 @@ def test_nobody_hides_an_object_or_changes_a_setting(
         context = {"s3:TlsVersion": "1.3"}
         assert not administrator.may(f"s3:{action}", bucket, policy, context)
         assert last_resort.may(f"s3:{action}", bucket, policy, context)
+
+
+@pytest.mark.parametrize("purpose", sorted(GUARDED))
+@pytest.mark.parametrize("action", ["ReplicateObject", "ReplicateDelete", "ReplicateTags"])
+def test_no_other_bucket_is_replicated_over_a_guarded_one(
+    administrator: Caller, simulator: Simulator, purpose: Purpose, action: str
+) -> None:
+    """Who replicates writes without s3:PutObject: with it a pointer would move past every rule."""
+    releaser = Caller(simulator, declared(), people_role("release"), administrator=True)
+    resource = f"{ACCOUNT.bucket_arn(purpose)}/{layout.pointer('bank')}"
+    policy = declared().buckets[ACCOUNT.bucket(purpose)]
+    for caller in (administrator, releaser):
+        assert not caller.may(f"s3:{action}", resource, policy, {"s3:TlsVersion": "1.3"})
 
 
 def test_of_all_workloads_langfuse_alone_deletes(as_role: AsRole) -> None:
