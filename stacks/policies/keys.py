@@ -29,16 +29,33 @@ _ADMINISTRATION: Final = (
 )
 
 
+_DATABASES: Final = ("rds", "elasticache")
+
+
 def storage_key_policy(account: Account, *, break_glass: str) -> dict[str, Any]:
-    """The policy of the key that objects are encrypted with: S3 uses it, for roles that may."""
-    condition = {
+    """The policy of the key that objects and databases are encrypted with.
+
+    S3 uses it for roles that may. RDS and ElastiCache take a grant from whoever makes a database
+    and use that from then on, so nobody decrypts through them.
+    """
+    through_s3 = _through(account, "s3")
+    use = _allow("UseThroughS3", account, ["kms:Decrypt", "kms:GenerateDataKey"], through_s3)
+    granted = {
+        **_through(account, *_DATABASES),
+        "Bool": {"kms:GrantIsForAWSResource": "true"},
+    }
+    grant = _allow("GrantToDatabases", account, ["kms:CreateGrant"], granted)
+    return _policy(_administer(account), use, grant, _keep(break_glass))
+
+
+def _through(account: Account, *services: str) -> Condition:
+    via = [f"{each}.{account.region}.{account.dns_suffix}" for each in services]
+    return {
         "StringEquals": {
             "kms:CallerAccount": account.account,
-            "kms:ViaService": f"s3.{account.region}.{account.dns_suffix}",
+            "kms:ViaService": via[0] if len(via) == 1 else via,
         }
     }
-    use = _allow("UseThroughS3", account, ["kms:Decrypt", "kms:GenerateDataKey"], condition)
-    return _policy(_administer(account), use, _keep(break_glass))
 
 
 def signing_key_policy(account: Account, *, break_glass: str) -> dict[str, Any]:

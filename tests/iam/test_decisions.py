@@ -392,6 +392,29 @@ def test_objects_are_decrypted_through_s3_and_of_the_own_bucket(as_role: AsRole)
     assert not langfuse.may("kms:Decrypt", STORAGE_KEY, policy, registry | through)
 
 
+@pytest.mark.parametrize("service", ["rds", "elasticache"])
+def test_a_database_is_granted_the_key_by_who_makes_it(
+    as_role: AsRole, administrator: Caller, service: str
+) -> None:
+    policy = declared().keys[STORAGE_KEY]
+    through = {
+        "kms:ViaService": f"{service}.{ACCOUNT.region}.amazonaws.com",
+        "kms:CallerAccount": ACCOUNT.account,
+    }
+    grant = {**through, "kms:GrantIsForAWSResource": "true"}
+    assert administrator.may("kms:CreateGrant", STORAGE_KEY, policy, grant)
+    for other in (
+        through,
+        {**grant, "kms:GrantIsForAWSResource": "false"},
+        {**grant, "kms:ViaService": f"ec2.{ACCOUNT.region}.amazonaws.com"},
+    ):
+        assert not administrator.may("kms:CreateGrant", STORAGE_KEY, policy, other)
+    assert not administrator.may("kms:Decrypt", STORAGE_KEY, policy, through)
+    assert not any(
+        as_role(role).may("kms:CreateGrant", STORAGE_KEY, policy, grant) for role in _everyone()
+    )
+
+
 # Who assumes a role
 
 
