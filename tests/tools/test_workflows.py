@@ -31,6 +31,53 @@ def test_a_workflow_holds_no_key_and_asks_for_no_more_than_it_needs(path: Path) 
     assert yaml.safe_load(text)["permissions"] == {"contents": "read"}
 
 
+def _accepted(tmp_path: Path, stack: str, ref: str) -> dict[str, str] | None:
+    """What the first job of `up` says of a stack; None when it refuses."""
+    job = yaml.safe_load((ROOT / ".github" / "workflows" / "up.yml").read_text())["jobs"]["stack"]
+    (script,) = (step["run"] for step in job["steps"] if "run" in step)
+    output = tmp_path / "output"
+    output.unlink(missing_ok=True)
+    done = subprocess.run(
+        ["bash", "-e", "-c", script],
+        cwd=ROOT,
+        env={"STACK": stack, "GITHUB_REF": ref, "GITHUB_OUTPUT": str(output)},
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode:
+        assert not output.exists()
+        return None
+    return dict(line.split("=", 1) for line in output.read_text().splitlines())
+
+
+@pytest.mark.parametrize(
+    ("stack", "environment"),
+    [("dev", "dev"), ("staging", "staging"), ("prod", "prod"), ("prod-bank-ledger", "prod")],
+)
+def test_a_stack_comes_up_under_the_rules_of_its_own_environment(
+    tmp_path: Path, stack: str, environment: str
+) -> None:
+    accepted = _accepted(tmp_path, stack, "refs/heads/main")
+    assert accepted == {"name": stack, "environment": environment}
+
+
+@pytest.mark.parametrize("ref", ["refs/heads/feature", "refs/tags/main", "refs/pull/1/merge"])
+def test_nothing_comes_up_from_a_branch_that_nobody_reviewed(tmp_path: Path, ref: str) -> None:
+    assert _accepted(tmp_path, "dev", ref) is None
+
+
+@pytest.mark.parametrize("stack", ["", "no-such", "../dev", "dev\nname=prod", "dev;id", "-dev"])
+def test_an_event_names_a_stack_and_nothing_else(tmp_path: Path, stack: str) -> None:
+    assert _accepted(tmp_path, stack, "refs/heads/main") is None
+
+
+def test_roles_are_taken_within_github_environments_alone() -> None:
+    for path in WORKFLOWS:
+        for name, job in yaml.safe_load(path.read_text())["jobs"].items():
+            takes = any("role" in step.get("with", {}) for step in job.get("steps", ()))
+            assert takes == ("environment" in job), (path.stem, name)
+
+
 @pytest.mark.parametrize(
     ("paths", "expected"),
     [
