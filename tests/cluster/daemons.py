@@ -1,6 +1,8 @@
 """Processes in the background, each with its log and an end that is waited for."""
 
 import contextlib
+import os
+import shutil
 import signal
 import subprocess
 import time
@@ -9,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stacks.paths import ROOT
+from tools.setup.node_packages import search_path
 
 _STOP_S = 20
 _LAST_LINES = 30
@@ -67,7 +70,7 @@ def daemon(
     log = logs / f"{name}.log"
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [*prefix, *argv],
+            [*_bound(), *prefix, *argv],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -80,10 +83,17 @@ def daemon(
         _stop(process)
 
 
+def _bound() -> list[str]:
+    """Prefix with which the kernel ends a process when the tests are killed, where there is one."""
+    program = shutil.which("setpriv", path=search_path())
+    return [program, "--pdeathsig=KILL"] if program else []
+
+
 def _stop(process: subprocess.Popen[bytes]) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is not None:
             return
-        process.send_signal(number)
+        # The group, because a prefix such as `nsenter` passes no signal on.
+        os.killpg(process.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=_STOP_S)

@@ -1,7 +1,6 @@
 """The programs that these tests run, and what happens where they are missing."""
 
 import os
-import shutil
 import sys
 
 import pytest
@@ -22,18 +21,6 @@ PROVIDER = "pulumi-resource-kubernetes"
 def program(name: str) -> str:
     """Path of a program that set-up compiled."""
     return str(FOLDER / name)
-
-
-def system_program(name: str) -> str:
-    """Path of a program of the operating system.
-
-    Raises:
-        FileNotFoundError: It is not installed.
-    """
-    found = shutil.which(name, path=node_packages.search_path())
-    if found is None:
-        raise FileNotFoundError(f"{name}: {node_packages.advice()}")
-    return found
 
 
 def require(*names: str) -> None:
