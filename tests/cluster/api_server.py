@@ -4,6 +4,7 @@ Unlike a cluster's, it is alone: without the node no controller runs, so nothing
 """
 
 import contextlib
+import functools
 import ipaddress
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,8 +21,7 @@ from tests.cluster.client import Client, Object
 from tests.cluster.daemons import Daemon, daemon
 from tests.cluster.programs import CUSTOM_RESOURCE_DEFINITIONS, program
 
-SERVICE_NETWORK = "10.247.0.0/24"
-_SERVICE_ADDRESS = "10.247.0.1"
+_SERVICES = "10.247.0.0/24"
 _NAMES = (
     "localhost",
     "kubernetes",
@@ -58,6 +58,8 @@ class ApiServer:
     tokens: Mapping[str, str]
     """Token of each of `USERS`."""
     certificates: Certificates
+    services: str
+    """Network of the Services."""
 
     @property
     def logs(self) -> Path:
@@ -92,23 +94,29 @@ class ApiServer:
 
 
 @contextlib.contextmanager
-def api_server(folder: Path, address: str = "127.0.0.1") -> Iterator[ApiServer]:
+def api_server(
+    folder: Path, *, address: str = "127.0.0.1", services: str = _SERVICES
+) -> Iterator[ApiServer]:
     """Run an API server until the block ends.
 
     Args:
         folder: Where its files lie; what is there at the end tells why it failed.
         address: An address of this machine at which it is reached.
+        services: Network of the Services, in CIDR form.
 
     Raises:
         RuntimeError: A program ended or was not ready in time; with its last lines.
     """
+    # The first address of the network is the API's own.
+    inside = str(ipaddress.ip_network(services)[1])
     made = ApiServer(
         url=f"https://{address}:{free_port()}",
         folder=folder,
         tokens={name: secrets.token_urlsafe(32) for name in USERS},
-        certificates=certificates.create(folder, [address, _SERVICE_ADDRESS], _NAMES),
+        certificates=certificates.create(folder, [address, inside], _NAMES),
+        services=services,
     )
-    made.logs.mkdir()
+    made.logs.mkdir(exist_ok=True)
     with (
         _etcd(folder, made.logs) as etcd,
         daemon("kube-apiserver", _command(made, etcd), made.logs) as server,
@@ -174,7 +182,7 @@ def _command(server: ApiServer, etcd: str) -> list[str]:
         f"--token-auth-file={_token_file(server)}",
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
-        f"--service-cluster-ip-range={SERVICE_NETWORK}",
+        f"--service-cluster-ip-range={server.services}",
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--service-account-key-file={files.service_account_key}",
         f"--service-account-signing-key-file={files.service_account_key}",
@@ -202,11 +210,11 @@ def _token_file(server: ApiServer) -> Path:
 def definitions(*operators: str) -> list[Object]:
     """CustomResourceDefinitions of operators; of all that set-up fetched when none is named."""
     names = operators or sorted(path.stem for path in CUSTOM_RESOURCE_DEFINITIONS.glob("*.yaml"))
-    documents = (
-        document
-        for name in names
-        for document in yaml.load_all(
-            (CUSTOM_RESOURCE_DEFINITIONS / f"{name}.yaml").read_text(), _Loader
-        )
-    )
-    return [each for each in documents if each and each["kind"] == "CustomResourceDefinition"]
+    return [definition for name in names for definition in _definitions_of(name)]
+
+
+@functools.cache
+def _definitions_of(operator: str) -> tuple[Object, ...]:
+    text = (CUSTOM_RESOURCE_DEFINITIONS / f"{operator}.yaml").read_text()
+    documents = filter(None, yaml.load_all(text, _Loader))
+    return tuple(each for each in documents if each["kind"] == "CustomResourceDefinition")

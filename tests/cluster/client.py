@@ -96,6 +96,13 @@ class Client:
         answer = self.request("GET", self._collection(api_version, kind, namespace)).json()
         return list(answer["items"])
 
+    def log(self, namespace: str, labels: str) -> str:
+        """What the pods with these labels have printed."""
+        pods = f"/api/v1/namespaces/{namespace}/pods"
+        found = self.request("GET", pods, params={"labelSelector": labels}).json()["items"]
+        names = [each["metadata"]["name"] for each in found]
+        return "".join(self.request("GET", f"{pods}/{name}/log").text for name in names)
+
     def delete(self, thing: Object) -> None:
         """Delete an object and what it owns, in the background."""
         self.request("DELETE", self.path_of(thing), params={"propagationPolicy": "Background"})

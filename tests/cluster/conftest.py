@@ -1,11 +1,12 @@
-"""One API server for the tests that need no node."""
+"""One API server for the tests that need no node, and one node for those that do."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from tests.cluster.api_server import ApiServer, api_server, controllers, definitions
-from tests.cluster.programs import API_SERVER, require
+from tests.cluster.node import Node, node
+from tests.cluster.programs import API_SERVER, require, require_node
 from tests.cluster.strict import apply_strict
 
 
@@ -19,8 +20,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
 
 
 @pytest.fixture(scope="session")
-def controlled(server: ApiServer) -> Iterator[ApiServer]:
-    """The same API server with Kubernetes' controllers at work; still there is no node."""
-    require("kube-controller-manager")
-    with controllers(server):
-        yield server
+def controlled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """Another API server, with Gateway API's kinds and Kubernetes' controllers, without a node."""
+    require(*API_SERVER, "kube-controller-manager")
+    with api_server(tmp_path_factory.mktemp("controlled")) as running, controllers(running):
+        assert apply_strict(running.client, definitions("gateway-api")) == []
+        yield running
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A cluster of one node that knows the kinds of all operators that set-up fetched."""
+    require_node()
+    with node(tmp_path_factory.mktemp("node")) as running:
+        assert apply_strict(running.client, definitions()) == []
+        yield running

@@ -20,9 +20,9 @@ class Refusal:
 
 
 def apply_strict(client: Client, objects: Iterable[Object]) -> list[Refusal]:
-    """Apply objects, each first as a dry run; return every refusal.
+    """Apply objects; return every refusal.
 
-    What a dry run refuses is not applied. Nothing else is held back, so one call tells all.
+    A refusal holds nothing else back, so one call tells all.
     """
     # A server knows a kind, and has a namespace, before it takes what is of it or in it.
     first: list[Object] = []
@@ -41,7 +41,6 @@ def _apply_all(client: Client, objects: Iterable[Object]) -> list[Refusal]:
     refusals = []
     for thing in objects:
         try:
-            client.apply(thing, dry_run=True)
             client.apply(thing)
         except ApiError as error:
             refusals.append(Refusal(name_of(thing), str(error)))
