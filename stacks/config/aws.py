@@ -62,6 +62,8 @@ class EksCluster(Config):
     network: Network
     nodes: NodeGroups
 
+    _known_region = field_validator("region")(lambda region: zones_of(region) and region)
+
     @field_validator("public_access_cidrs")
     @classmethod
     def _not_everybody(cls, cidrs: tuple[str, ...]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ An error names the file, the key, the value and what is allowed.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,6 +48,8 @@ class DomainStack:
 
 
 StackConfig = EnvironmentStack | ClusterStack | DomainStack
+_DISCRIMINATORS = ("kind", "target", "source", "mode")
+"""Keys that say which form of a union a mapping is."""
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
 
 _KEYS = {
@@ -207,13 +209,24 @@ def _validate(model: type[AnyModel], config: Mapping[str, Any], key: str, place:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        lines = [_line(place, key, details) for details in error.errors() if not _noise(details)]
+        found = error.errors()
+        unknown = {details["loc"][:-1] for details in found if details["loc"][-1:] == ("[key]",)}
+        lines = [
+            _line(place, key, details, value)
+            for details in found
+            if not _noise(details) and not _below(details["loc"], unknown)
+        ]
         raise ConfigError("\n".join(dict.fromkeys(lines))) from error
 
 
 def _noise(details: Any) -> bool:
     """A mapping is never meant as the word that a union allows beside it."""
     return details["type"] == "literal_error" and isinstance(details["input"], dict)
+
+
+def _below(path: tuple[int | str, ...], unknown: Set[tuple[int | str, ...]]) -> bool:
+    """Whether an error is about what a key holds that should not be there at all."""
+    return path[-1:] != ("[key]",) and any(path[: len(each)] == each for each in unknown)
 
 
 def _from_json(text: str, where: str) -> Any:
@@ -224,15 +237,59 @@ def _from_json(text: str, where: str) -> Any:
         raise ConfigError(f"{where}: must be a mapping (is {_shown(text)})") from error
 
 
-def _line(place: str, key: str, details: Any) -> str:
-    # Discriminating parts of unions ("Training", "literal['base']") are no keys of the file.
-    path = [str(p) for p in details["loc"] if not str(p)[:1].isupper() and "[" not in str(p)]
-    where = ".".join([key, *path])
-    if details["type"] == "extra_forbidden":
+def _line(place: str, key: str, details: Any, value: object) -> str:
+    where, kind = ".".join([key, *_keys(details, value)]), details["type"]
+    if kind == "extra_forbidden":
         return f"{place}: {where}: unknown key"
+    if kind.startswith("union_tag"):
+        return f"{place}: {where}.{_about_tag(details)}"
     message = details["msg"].removeprefix("Value error, ")
-    shown = "" if details["type"] == "missing" else f" (is {_shown(details['input'])})"
+    if kind == "model_type":
+        message = "must be a mapping"
+    is_whole = kind == "missing" or isinstance(details["input"], dict)
+    shown = "" if is_whole else f" (is {_shown(details['input'])})"
     return f"{place}: {where}: {message}{shown}"
+
+
+def _keys(details: Any, value: Any) -> list[str]:
+    """The keys of the file that lead to an error.
+
+    Pydantic's path also has which form of a union was tried: the value of its discriminator right
+    after the union's own key, or a name such as `Training`. The file knows them as no keys.
+    """
+    path: tuple[int | str, ...] = details["loc"]
+    found: list[str] = []
+    entered = False
+    for number, part in enumerate(path):
+        is_missing = details["type"] == "missing" and number == len(path) - 1
+        if entered and isinstance(value, dict) and part in _tags(value) and not is_missing:
+            entered = False
+            continue
+        if _holds(value, part):
+            value, entered = value[part], True
+        elif not is_missing:
+            continue
+        found.append(str(part))
+    return found
+
+
+def _holds(value: object, part: int | str) -> bool:
+    if isinstance(value, list):
+        return isinstance(part, int) and part < len(value)
+    return isinstance(value, dict) and part in value
+
+
+def _tags(value: Mapping[str, Any]) -> list[object]:
+    return [value[key] for key in _DISCRIMINATORS if key in value]
+
+
+def _about_tag(details: Any) -> str:
+    context = details["ctx"]
+    discriminator = context["discriminator"].strip("'")
+    if details["type"] == "union_tag_not_found":
+        return f"{discriminator}: Field required"
+    allowed = context["expected_tags"].replace("'", "")
+    return f"{discriminator}: is {context['tag']!r}, allowed: {allowed}"
 
 
 def _shown(value: object) -> str:

@@ -71,6 +71,13 @@ class Engine(Mocks):
         super().__init__(answers)
         self._outputs = outputs
 
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        """Answer; a LookupError becomes the failure of a provider."""
+        try:
+            return super().call(args)
+        except LookupError as error:
+            return {}, [("name", str(error))]
+
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
         """Answer reads, and complete what was declared."""
         if args.typ == "pulumi:pulumi:StackReference":
