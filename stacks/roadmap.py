@@ -190,7 +190,7 @@ def _base(environment: ClusterEnvironment, prices: PriceTable) -> tuple[Line, ..
         _line("system nodes", system.instance_types[0], system.min, prices),
         Line(what="control plane", month=prices.control_plane * HOURS),
         Line(
-            what=f"{gateways} NAT gateway(s), without traffic",
+            what=f"{gateways} NAT gateway{'s' * (gateways > 1)}, without traffic",
             month=prices.nat_gateway * gateways * HOURS,
         ),
     )

@@ -1,5 +1,6 @@
 """`pipeline plan`: what an environment on Kubernetes costs, beside the guide's figures."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Annotated
 
@@ -42,89 +43,107 @@ def plan(
 def _print_phases(
     console: Console, current: int, phases: tuple[Phase, ...], prices: PriceTable
 ) -> None:
-    table = Table(title="Roadmap", title_justify="left", box=None, pad_edge=False)
-    for column in ("phase", "adds", "when", "guide", "this stack"):
-        table.add_column(column)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("phase")
+    table.add_column("adds")
+    table.add_column("guide", justify="right")
+    table.add_column("this stack", justify="right")
     for phase in phases:
-        mark = " (this stack)" if phase.number == current else ""
-        table.add_row(
-            f"{phase.number}{mark}", phase.title, phase.timeline, phase.guide, _ours(phase)
-        )
+        style = "bold" if phase.number == current else ""
+        title = f"{phase.title} ({phase.timeline})"
+        table.add_row(str(phase.number), title, phase.guide, "", style=style)
+        for what, amount in _items(phase):
+            table.add_row("", f"  {what}", "", amount)
+    console.print("[bold]Roadmap[/]")
     console.print(table)
     console.print(
-        f"Ours: on-demand list prices of {prices.as_of}, {prices.region}, {HOURS} h a month, the "
-        "fewest nodes that the stack allows (one at least). Spot: at most that.",
+        f"This stack is in phase {current}. On-demand list prices of {prices.as_of}, "
+        f"{prices.region}, {HOURS} h a month, the fewest nodes that it allows (one at least). "
+        "Spot: at most that.",
         style="dim",
     )
 
 
-def _ours(phase: Phase) -> str:
-    lines = [f"{_money(line)}/mo  {line.what}" for line in phase.lines]
+def _items(phase: Phase) -> list[tuple[str, str]]:
+    """What the phase adds on this stack, and its price."""
+    items = [(line.what, _money(line, "/mo")) for line in phase.lines]
     if phase.once is not None:
-        lines.append(f"{_money(phase.once)} once  {phase.once.what}")
+        items.append((phase.once.what, _money(phase.once, " once")))
     if phase.note:
-        lines.append(phase.note)
-    return "\n".join(lines) or "nothing is configured for it"
+        items.append((phase.note, ""))
+    return items or [("nothing is configured for it", "")]
 
 
 def _print_cascade(console: Console, phases: tuple[Phase, ...], prices: PriceTable) -> None:
-    guide = road.pre_router(prices.guide.slm_month, prices.guide.llm_month)
-    console.print("\n[bold]Cascade, 70 % of requests by the small model[/]")
-    console.print(
-        f"  guide: 0.7 x {_usd(prices.guide.slm_month)} + 0.3 x {_usd(prices.guide.llm_month)} = "
-        f"{_usd(guide.cascade)}/mo: {_usd(guide.saved)} saved ({guide.share:.1%}), "
-        f"{_usd(guide.saved * 12)} a year"
-    )
+    slm, llm = prices.guide.slm_month, prices.guide.llm_month
+    guide = road.pre_router(slm, llm)
+    rows = [
+        (f"guide: 0.7 x {_usd(slm)} + 0.3 x {_usd(llm)}", f"{_usd(guide.cascade)}/mo"),
+        (f"guide: saved, {guide.share:.1%} of {_usd(llm)}", f"{_usd(guide.saved)}/mo"),
+        ("guide: saved in a year", _usd(guide.saved * 12)),
+        *_own_cascade(phases),
+    ]
+    _print_rows(console, "Cascade, 70 % of requests by the small model", rows)
+
+
+def _own_cascade(phases: tuple[Phase, ...]) -> list[tuple[str, str]]:
     llm = road.total(line for line in phases[0].lines if line.what.startswith("llm"))
     slm = road.total(phases[2].lines)
     if not llm or not slm:
-        console.print("  this stack: has not both pools, or a price is missing")
-        return
+        return [("this stack: has not both pools, or a price is missing", "")]
     ours = road.pre_router(slm, llm)
-    console.print(
-        f"  this stack, were capacity to follow load: {_usd(ours.cascade)}/mo of "
-        f"{_usd(ours.all_llm)}: {ours.share:.1%} saved"
-    )
-    console.print(
-        f"  this stack, its nodes always on: {_usd(slm + llm)}/mo: the small pool is "
-        f"{_usd(slm)} more, until large nodes go"
-    )
+    return [
+        ("this stack, were capacity to follow load", f"{_usd(ours.cascade)}/mo"),
+        (f"this stack, then saved, {ours.share:.1%} of {_usd(llm)}", f"{_usd(ours.saved)}/mo"),
+        ("this stack, all nodes always on", f"{_usd(slm + llm)}/mo"),
+    ]
 
 
 def _print_return(console: Console, phases: tuple[Phase, ...], prices: PriceTable) -> None:
     value, once = road.migration_value(), prices.guide.adapters_once
-    console.print("\n[bold]Return, by the guide's own assumptions[/]")
-    console.print(
-        f"  10,000 modules x 1.5 h = {road.migration_hours():,.0f} h, about {_usd(value)}; "
-        f"divided by {_usd(once)} of training: {value / once:.0f}x"
-    )
+    rows = [
+        ("guide: 10,000 modules x 1.5 h", f"{road.migration_hours():,.0f} h"),
+        ("guide: what these hours cost", _usd(value)),
+        (f"guide: divided by {_usd(once)} of training", f"{value / once:.0f}x"),
+    ]
     months = [road.total(phase.lines) for phase in phases]
     training = phases[3].once
-    if None in months or training is None or training.month is None:
-        return
-    year = sum((m for m in months if m is not None), Decimal(0)) * 12
-    console.print(
-        f"  the same value over a year of this stack and one training: "
-        f"{value / (year + training.month):.1f}x: the guide leaves out what runs"
-    )
+    if None not in months and training is not None and training.month is not None:
+        year = sum((m for m in months if m is not None), Decimal(0)) * 12
+        ratio = value / (year + training.month)
+        rows.append(("this stack: divided by a year of it and one training", f"{ratio:.1f}x"))
+    _print_rows(console, "Return, by the guide's own assumptions", rows)
 
 
 def _print_prices(console: Console, prices: PriceTable) -> None:
-    console.print("\n[bold]Prices an hour that differ[/]")
+    rows = []
     for instance, guide in prices.guide.instances.items():
         ours = prices.hour(instance)
-        if ours is None:
-            continue
-        console.print(
-            f"  {instance}: guide ${guide.on_demand} on-demand, ${guide.spot} spot; list price "
-            f"${ours} on-demand, {ours / guide.on_demand:.1f} times the guide's"
-        )
+        if ours is not None:
+            rows += [
+                (f"{instance}, guide, on-demand", f"${guide.on_demand}"),
+                (f"{instance}, guide, spot", f"${guide.spot}"),
+                (f"{instance}, list price, on-demand", f"${ours}"),
+                ("  times the guide's", f"{ours / guide.on_demand:.1f}x"),
+            ]
+    _print_rows(console, "Prices an hour that differ", rows)
 
 
-def _money(line: Line) -> str:
+def _print_rows(console: Console, title: str, rows: Sequence[tuple[str, str]]) -> None:
+    """A heading, and one line for each figure."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(min_width=54)
+    table.add_column(justify="right", min_width=12)
+    for what, figure in rows:
+        table.add_row(f"  {what}", figure)
+    console.print(f"\n[bold]{title}[/]")
+    console.print(table)
+
+
+def _money(line: Line, unit: str) -> str:
     if line.month is None:
         return "no price"
-    return f"{'<= ' if line.at_most else ''}{_usd(line.month)}"
+    return f"{'<= ' if line.at_most else ''}{_usd(line.month)}{unit}"
 
 
 def _usd(value: Decimal) -> str:
