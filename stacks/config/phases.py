@@ -10,7 +10,7 @@ PHASES: Final = (
     "of the guide's roadmap: 1 large model, gateway, traces; 2 retrieval (not in this version: as "
     "1); 3 small model; 4 adapters"
 )
-_SMALL_MODEL, _ADAPTERS = 3, 4
+_RETRIEVAL, _SMALL_MODEL, _ADAPTERS = 2, 3, 4
 
 
 def has_pool(phase: Phase, pool: PoolName) -> bool:
@@ -26,3 +26,10 @@ def has_adapters(phase: Phase) -> bool:
 def needed_pool(phase: Phase) -> PoolName:
     """The pool that an environment cannot do without."""
     return "slm" if phase >= _SMALL_MODEL else "llm"
+
+
+def shortfall(phase: Phase) -> str | None:
+    """What a phase is for and this version does not have; None where it has all of it."""
+    if phase != _RETRIEVAL:
+        return None
+    return "phase 2 is for retrieval, which is not in this version: all is as in phase 1"

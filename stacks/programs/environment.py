@@ -5,6 +5,7 @@ import pulumi
 from components.service import EnvironmentService, EnvironmentServiceArgs
 from stacks import contract as contracts
 from stacks.config.load import EnvironmentStack
+from stacks.config.phases import shortfall
 from stacks.local_workloads import LocalWorkloads
 from stacks.paths import ROOT, StateDirectory
 from stacks.programs.errors import readable_errors
@@ -27,6 +28,8 @@ def run(stack: EnvironmentStack, *, state: StateDirectory) -> None:
 
 
 def _declare(stack: EnvironmentStack, state: StateDirectory) -> None:
+    if (missing := shortfall(stack.environment.phase)) is not None:
+        pulumi.log.warn(missing)
     substrate = LocalSubstrate(root=ROOT, home=state.home(stack.name))
     workloads = LocalWorkloads(stack.environment, state, substrate)
 

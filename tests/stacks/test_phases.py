@@ -62,19 +62,26 @@ def _environment(stack: str, phase: Phase, **changes: Any) -> StackConfig:
 
 
 @cache
-def _declared(phase: Phase) -> tuple[Program, EnvironmentContract]:
+def _ran(phase: Phase) -> tuple[Program, EnvironmentContract, str]:
+    """What a phase declares, what it tells its domains, and what it warns of."""
     stack = _environment(STAGING, phase)
     assert isinstance(stack, ClusterStack)
     contracts: list[Any] = []
+    warnings: list[str] = []
 
     def build() -> None:
-        with patch("pulumi.export") as export:
+        with patch("pulumi.export") as export, patch("pulumi.log.warn") as warn:
             environment.run(stack)
+        warnings.extend(str(call.args[0]) for call in warn.call_args_list)
         exported = dict(call.args for call in export.call_args_list)
         exported["contract"].apply(contracts.append)
 
     program = declare(build, _ANSWERS, stack=STAGING)
-    return program, parse_contract(contracts[0], STAGING)
+    return program, parse_contract(contracts[0], STAGING), "\n".join(warnings)
+
+
+def _declared(phase: Phase) -> tuple[Program, EnvironmentContract]:
+    return _ran(phase)[:2]
 
 
 def _graph(phase: Phase) -> dict[Key, list[Declared]]:
@@ -179,6 +186,10 @@ def test_only_phase_4_has_adapters_whatever_the_pools_say(phase: Phase) -> None:
 def test_phase_2_is_phase_1_until_there_is_retrieval() -> None:
     assert _graph(1).keys() == _graph(2).keys()
     assert not _changed(1, 2)
+    said = {
+        phase for phase in PHASES if "retrieval, which is not in this version" in _ran(phase)[2]
+    }
+    assert said == {2}
 
 
 def test_phase_3_adds_the_small_pool_and_leaves_the_large_one_as_it_is() -> None:

@@ -22,6 +22,7 @@ from stacks.config.cluster_environment import ClusterEnvironment
 from stacks.config.existing import ExistingCluster
 from stacks.config.images import refuse_unbuilt
 from stacks.config.load import ClusterStack
+from stacks.config.phases import shortfall
 from stacks.policies.names import Account
 from stacks.programs.cluster.base import Base, declare_base
 from stacks.programs.cluster.charts import Charts
@@ -71,6 +72,8 @@ def run(stack: ClusterStack) -> None:
     """
     with readable_errors():
         config = stack.environment
+        if (missing := shortfall(config.phase)) is not None:
+            pulumi.log.warn(missing)
         refuse_unbuilt(config.images)
         prices = read_price_table(config.operations)
         foundation = _foundation(config)
