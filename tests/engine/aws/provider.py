@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 import grpc
 import pulumi_aws
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 from google.protobuf import empty_pb2
 from pulumi.runtime.proto import provider_pb2
 
-from tests.engine.aws.account import Account, AwsError
+from tests.engine.aws.account import Account
 from tests.engine.aws.functions import FUNCTIONS
 from tests.engine.aws.kind import Kind, NotKeptError, as_found, require_kept
 from tests.engine.aws.kinds import KINDS
@@ -187,8 +187,11 @@ class AwsStandIn(StandIn):
             context.abort(grpc.StatusCode.UNKNOWN, reason)
         try:
             yield
-        except (AwsError, BotoCoreError, ClientError, NotKeptError) as error:
-            context.abort(grpc.StatusCode.UNKNOWN, f"{verb} {request.type} {request.name}: {error}")
+        except Exception as error:
+            problem = str(error) or repr(error)
+            context.abort(
+                grpc.StatusCode.UNKNOWN, f"{verb} {request.type} {request.name}: {problem}"
+            )
         self.done.append(operation)
 
 

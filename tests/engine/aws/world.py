@@ -26,8 +26,8 @@ class World:
     state: StateDirectory
     aws: AwsStandIn
     kubernetes: KubernetesStandIn
-    ports: Mapping[str, int]
-    """Of the stand-ins, by package."""
+    settings: Mapping[str, str]
+    """Variables of the engine's processes."""
 
     @property
     def account(self) -> Account:
@@ -39,8 +39,7 @@ class World:
     ) -> "WorldStack":
         """A stack in this world."""
         stack = open_stack(name, program=program, config=config or {}, state=self.state)
-        attached = ",".join(f"{package}:{port}" for package, port in self.ports.items())
-        stack.workspace.env_vars["PULUMI_DEBUG_PROVIDERS"] = attached
+        stack.workspace.env_vars.update(self.settings)
         return WorldStack(stack)
 
     def stored(self, name: str) -> str:
@@ -73,6 +72,15 @@ class WorldStack:
         self.stack.preview_destroy()
         return dict(self.stack.destroy().summary.resource_changes or {})
 
+    def unprotect(self) -> None:
+        """Let the engine delete everything, as `pulumi state unprotect` does."""
+        workspace = self.stack.workspace
+        workspace.pulumi_command.run(
+            ["state", "unprotect", "--all", "--yes", "--stack", self.stack.name],
+            workspace.work_dir,
+            dict(workspace.env_vars),
+        )
+
     def refresh(self) -> dict[str, int]:
         """What had changed in the account."""
         return dict(self.stack.refresh().summary.resource_changes or {})
@@ -89,6 +97,7 @@ def new_world(
     number: str,
     region: str,
     kubeconfig: Mapping[str, Any] | None = None,
+    checkpoints: bool = True,
 ) -> Iterator[World]:
     """An account with nothing in it.
 
@@ -97,6 +106,8 @@ def new_world(
         number: Of the account.
         region: The one region.
         kubeconfig: Of a real API server: the real provider `kubernetes` is used with it.
+        checkpoints: Whether the state is written after each resource, and not at the end alone.
+            Without, large stacks take less than half the time, and a killed engine loses them.
     """
     with contextlib.ExitStack() as running:
         account = Account(running.enter_context(moto_server()), number=number, region=region)
@@ -109,7 +120,11 @@ def new_world(
             package: running.enter_context(serving(stand_in))
             for package, stand_in in stand_ins.items()
         }
-        yield World(StateDirectory(directory), aws, kubernetes, ports)
+        attached = ",".join(f"{package}:{port}" for package, port in ports.items())
+        settings = {"PULUMI_DEBUG_PROVIDERS": attached}
+        if not checkpoints:
+            settings |= {"PULUMI_EXPERIMENTAL": "true", "PULUMI_SKIP_CHECKPOINTS": "true"}
+        yield World(StateDirectory(directory), aws, kubernetes, settings)
 
 
 def changes(counts: Mapping[str, int]) -> dict[str, int]:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from tests.engine.aws.account import Account
 from tests.engine.aws.kind import Kind, Remembered
 from tests.engine.aws.kinds.network import Ec2Kind
-from tests.engine.aws.shapes import capitalised, changed, lowered, tag_list
+from tests.engine.aws.shapes import capitalised, changed, lowered, tag_list, tags_of
 from tests.engine.aws.values import Plain
 
 _TRUTH = frozenset({"Encrypted", "DeleteOnTermination"})
@@ -31,9 +31,11 @@ class LaunchTemplate(Ec2Kind):
             LaunchTemplateName=inputs["name"],
             VersionDescription=inputs.get("description", ""),
             LaunchTemplateData=self._data(inputs),
-            **self.tags(inputs),
         )
-        return str(made["LaunchTemplate"]["LaunchTemplateId"])
+        identity = str(made["LaunchTemplate"]["LaunchTemplateId"])
+        # Tags that moto gets with the template never change, and are in its contents too.
+        super().update(account, identity, {}, inputs)
+        return identity
 
     def _data(self, inputs: Plain) -> Plain:
         data = {
@@ -75,15 +77,16 @@ class LaunchTemplate(Ec2Kind):
         data = lowered(version["LaunchTemplateData"])
         for interface in data.get("networkInterfaces", []):
             interface["securityGroups"] = interface.pop("groups", [])
-        # moto puts the tags of the template itself among them.
-        specifications = [
-            {**each, "tags": {tag["key"]: tag["value"] for tag in each.get("tags", [])}}
-            for each in data.pop("tagSpecifications", [])
-            if each["resourceType"] != self.resource
-        ]
-        data["tagSpecifications"] = specifications
+        for specification in data.get("tagSpecifications", []):
+            specification["tags"] = {
+                tag["key"]: tag["value"] for tag in specification.get("tags", [])
+            }
+        tags = account.client("ec2").describe_tags(
+            Filters=[{"Name": "resource-id", "Values": [identity]}]
+        )["Tags"]
         groups = {"vpcSecurityGroupIds": data.pop("securityGroupIds", [])}
-        return {**found, **data, **groups, "description": version.get("VersionDescription")}
+        described = {"description": version.get("VersionDescription")}
+        return {**found, **data, **groups, **described, **tags_of(tags)}
 
     def properties(self, account: Account, found: Mapping[str, Any]) -> Plain:
         return {

@@ -1,0 +1,190 @@
+"""Whole environments and domains as they are shipped: the real engine, AWS in moto."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pulumi import automation as auto
+
+from stacks.config.load import ClusterStack
+from tests.engine.aws.kinds import KINDS
+from tests.engine.aws.provider import Operation
+from tests.engine.aws.world import World, WorldStack, changes
+from tests.engine.shipped import (
+    DOMAINS,
+    ENVIRONMENTS,
+    Change,
+    account_of,
+    domain_program,
+    environment_program,
+    read_domain,
+    read_environment,
+)
+
+pytestmark = pytest.mark.engine
+
+NODE_GROUP = "aws:eks/nodeGroup:NodeGroup"
+SEALED = {"dev": (348, 169), "staging": (407, 192), "prod": (414, 198)}
+"""Resources of each environment, and how many of them the account has."""
+WITHOUT_PODS = {"kubernetes:core/v1:Namespace", "kubernetes:networking.k8s.io/v1:NetworkPolicy"}
+DOMAIN = 43
+"""Resources of a domain."""
+
+
+class Environment:
+    """A shipped environment in an account of its own."""
+
+    def __init__(self, stack: ClusterStack, world: World) -> None:
+        self.name = stack.name
+        self.world = world
+        self.stack = self.changed(None)
+
+    def changed(self, change: Change | None) -> WorldStack:
+        """The same environment with another configuration."""
+        program = environment_program(read_environment(self.name, change))
+        return self.world.stack(self.name, program)
+
+
+@pytest.fixture
+def environment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Environment]:
+    stack = read_environment(request.param)
+    with account_of(stack, tmp_path, checkpoints=False) as world:
+        yield Environment(stack, world)
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS, indirect=True)
+def test_a_shipped_environment_comes_up_stays_and_is_kept(environment: Environment) -> None:
+    stack, world = environment.stack, environment.world
+    everything, in_account = SEALED[environment.name]
+
+    assert stack.preview() == {"create": everything}
+    assert world.aws.left() == []
+    assert stack.up() == {"create": everything}
+    assert len(world.aws.left()) == in_account
+    assert stack.preview() == stack.refresh() == stack.up() == {"same": everything}
+
+    with pytest.raises(auto.CommandError, match=r"Bucket::\S+-registry.* cannot be deleted"):
+        stack.destroy()
+    assert len(world.aws.left()) == in_account
+    stack.unprotect()
+    if not read_environment(environment.name).environment.production:
+        assert stack.destroy() == {"delete": everything}
+        assert world.aws.left() == []
+        return
+    # What gets past the engine's protection meets that of AWS.
+    with pytest.raises(auto.CommandError, match="deletion protection"):
+        stack.destroy()
+    kept = {each.split()[0] for each in world.aws.left()}
+    assert {"aws:eks/cluster:Cluster", "aws:rds/instance:Instance", "aws:ec2/vpc:Vpc"} <= kept
+
+
+@pytest.mark.parametrize("environment", ["staging"], indirect=True)
+def test_another_owner_is_written_on_everything_in_the_account(environment: Environment) -> None:
+    environment.stack.up()
+    done = len(environment.world.aws.done)
+
+    def change(config: dict[str, Any]) -> None:
+        config["tags"]["owner"] = "another-team"
+
+    stack = environment.changed(change)
+    updated = changes(stack.up())
+    operations = environment.world.aws.done[done:]
+    assert {operation.verb for operation in operations} == {"update"}
+    assert updated == {"update": len(operations)}
+
+    owners = {
+        (token, name): found["tags"].get("owner")
+        for token in KINDS
+        for name, found in environment.world.aws.found(token).items()
+        if "tags" in found
+    }
+    assert set(owners.values()) == {"another-team"}
+    # Of rules moto gives no tags back.
+    silent = {each for each in operations if "tags" in KINDS[each.token].not_kept}
+    assert {(each.token, each.name) for each in operations if each not in silent} == owners.keys()
+
+
+@pytest.mark.parametrize("environment", ["dev"], indirect=True)
+def test_new_nodes_come_before_the_old_ones_go(environment: Environment) -> None:
+    environment.stack.up()
+    aws, kubernetes = environment.world.aws, environment.world.kubernetes
+    done, on_cluster = len(aws.done), len(kubernetes.done)
+
+    def change(config: dict[str, Any]) -> None:
+        config["cluster"]["nodes"]["slm"]["instance_types"] = ["g6.2xlarge"]
+
+    stack = environment.changed(change)
+    # A pod asks for what is left of the RAM of its node.
+    assert changes(stack.preview()) == {"replace": 1, "update": 1}
+    stack.up()
+    assert aws.done[done:] == [
+        Operation("create", NODE_GROUP, "nodes-slm"),
+        Operation("delete", NODE_GROUP, "nodes-slm"),
+    ]
+    assert [each.name for each in kubernetes.done[on_cluster:]] == ["dev-pool-slm"]
+    assert aws.found(NODE_GROUP)["nodes-slm"]["instanceTypes"] == ["g6.2xlarge"]
+
+
+@pytest.mark.parametrize("environment", ["dev"], indirect=True)
+def test_a_larger_disk_is_a_new_version_of_the_template(environment: Environment) -> None:
+    environment.stack.up()
+    done = len(environment.world.aws.done)
+
+    def change(config: dict[str, Any]) -> None:
+        config["cluster"]["nodes"]["slm"]["disk_gib"] = 300
+
+    assert changes(environment.changed(change).up()) == {"update": 2}
+    assert environment.world.aws.done[done:] == [
+        Operation("update", "aws:ec2/launchTemplate:LaunchTemplate", "nodes-slm"),
+        Operation("update", NODE_GROUP, "nodes-slm"),
+    ]
+    nodes = environment.world.aws.found(NODE_GROUP)["nodes-slm"]
+    assert nodes["launchTemplate"]["version"] == "2"
+
+
+@pytest.mark.parametrize("environment", ["dev"], indirect=True)
+def test_without_system_nodes_nothing_is_put_on_the_cluster(environment: Environment) -> None:
+    aws = environment.world.aws
+
+    def refuse(operation: Operation) -> str | None:
+        is_system = operation == Operation("create", NODE_GROUP, "nodes-system")
+        return "VcpuLimitExceeded: you have requested more vCPU capacity" if is_system else None
+
+    aws.refuse = refuse
+    with pytest.raises(auto.CommandError, match="VcpuLimitExceeded"):
+        environment.stack.up()
+    everything, in_account = SEALED["dev"]
+    assert 0 < len(aws.left()) < in_account
+    on_cluster = environment.world.kubernetes.objects
+    assert {kind for kind, objects in on_cluster.items() if objects} <= WITHOUT_PODS
+
+    aws.refuse = lambda _: None
+    environment.stack.up()
+    assert len(aws.left()) == in_account
+    assert environment.stack.preview() == {"same": everything}
+    created = [each for each in aws.done if each.verb == "create"]
+    assert len(created) == len(set(created)) == in_account
+
+
+@pytest.mark.parametrize("environment", ["prod"], indirect=True)
+def test_domains_come_and_go_beside_an_environment(environment: Environment) -> None:
+    environment.stack.up()
+    everything, in_account = SEALED["prod"]
+    stacks = {
+        name: environment.world.stack(f"prod-{name}", domain_program(read_domain(name)))
+        for name in DOMAINS
+    }
+    before = len(environment.world.aws.left())
+    for stack in stacks.values():
+        assert stack.preview() == {"create": DOMAIN}
+        assert stack.up() == {"create": DOMAIN}
+        assert environment.stack.preview() == {"same": everything}
+    assert all(stack.up() == {"same": DOMAIN} for stack in stacks.values())
+    assert len(environment.world.aws.left()) > before == in_account
+
+    stacks["stock-order"].destroy()
+    assert all(
+        stacks[name].preview() == {"same": DOMAIN} for name in ("bank-ledger", "insurance-contract")
+    )
+    assert environment.stack.preview() == {"same": everything}
