@@ -10,7 +10,9 @@ import pulumi_aws as aws
 import pulumi_eks as eks
 import pulumi_kubernetes as kubernetes
 
-_ADMIN_POLICY: Final = "arn:{partition}:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
+_ADMIN: Final = "AmazonEKSClusterAdminPolicy"
+_VIEW: Final = "AmazonEKSViewPolicy"
+"""Reads everything but Secrets, in all namespaces."""
 _DAYS_BEFORE_KEY_DELETION: Final = 30
 _LOG_DAYS: Final = 365
 
@@ -33,6 +35,8 @@ class EksClusterArgs:
     """Networks that reach the endpoint inside the VPC."""
     admins: Sequence[str]
     """ARNs of IAM roles that administer the cluster."""
+    viewers: Sequence[str]
+    """ARNs of IAM roles that read everything in it but Secrets."""
     log_types: Sequence[str]
     protected: bool
     """Whether AWS and Pulumi refuse to delete it."""
@@ -125,7 +129,11 @@ def _settings(args: EksClusterArgs, key: aws.kms.Key) -> eks.ClusterArgs:
         endpoint_public_access=bool(args.public_access_cidrs),
         public_access_cidrs=list(args.public_access_cidrs) or None,
         authentication_mode=eks.AuthenticationMode.API,
-        access_entries={_entry_name(arn): _entry(arn, args.tags) for arn in args.admins},
+        access_entries={
+            _entry_name(arn): _entry(arn, policy, args.tags)
+            for policy, arns in ((_ADMIN, args.admins), (_VIEW, args.viewers))
+            for arn in arns
+        },
         encryption_config_key_arn=key.arn,
         enabled_cluster_log_types=list(args.log_types),
         deletion_protection=args.protected,
@@ -149,14 +157,14 @@ def _entry_name(arn: str) -> str:
     return f"{account}-{role.removeprefix('role/').replace('/', '-')}"
 
 
-def _entry(arn: str, tags: Mapping[str, str]) -> eks.AccessEntryArgs:
-    policy = _ADMIN_POLICY.format(partition=arn.split(":")[1])
+def _entry(arn: str, policy: str, tags: Mapping[str, str]) -> eks.AccessEntryArgs:
+    partition = arn.split(":")[1]
     return eks.AccessEntryArgs(
         principal_arn=arn,
         tags=dict(tags),
         access_policies={
-            "admin": eks.AccessPolicyAssociationArgs(
-                policy_arn=policy,
+            "admin" if policy == _ADMIN else "view": eks.AccessPolicyAssociationArgs(
+                policy_arn=f"arn:{partition}:eks::aws:cluster-access-policy/{policy}",
                 access_scope=aws.eks.AccessPolicyAssociationAccessScopeArgs(type="cluster"),
             )
         },

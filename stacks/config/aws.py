@@ -53,6 +53,11 @@ class EksCluster(Config):
         min_length=1,
         description="IAM roles that administer it, beside the one that makes it",
     )
+    viewers: tuple[RoleArn, ...] = Field(
+        (),
+        description="IAM roles that read all but Secrets, such as the one that previews pull "
+        "requests",
+    )
     log_types: tuple[LogType, ...] = Field(
         _ALL_LOGS, description="logs of the control plane that go to CloudWatch"
     )
@@ -75,13 +80,13 @@ class EksCluster(Config):
             )
         return cidrs
 
-    @field_validator("admins")
-    @classmethod
-    def _distinct(cls, admins: tuple[str, ...]) -> tuple[str, ...]:
-        twice = sorted({each for each in admins if admins.count(each) > 1})
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        roles = (*self.admins, *self.viewers)
+        twice = sorted({each for each in roles if roles.count(each) > 1})
         if twice:
-            raise ValueError(f"{twice[0]} is named twice: remove one")
-        return admins
+            raise ValueError(f"admins, viewers: {twice[0]} is named twice: remove one")
+        return self
 
     @model_validator(mode="after")
     def _zones_of_region(self) -> Self:

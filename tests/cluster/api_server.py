@@ -37,6 +37,7 @@ USERS: Mapping[str, tuple[str, str]] = {
     "scheduler": ("system:kube-scheduler", ""),
     "proxy": ("system:kube-proxy", ""),
     "kubelet": ("system:node:node", "system:nodes"),
+    "reader": ("reader", "readers"),
 }
 """User and group of each who has a token."""
 

@@ -104,3 +104,29 @@ def test_preview_refuses_a_field_that_does_not_exist(controlled: ApiServer, tmp_
     stack = engine.stack("cluster-unknown", tmp_path, controlled.kubeconfig(), declare)
     with pytest.raises(auto.CommandError, match=r"spec\.hostname"):
         stack.preview()
+
+
+def test_a_preview_needs_no_right_to_write(controlled: ApiServer, tmp_path: Path) -> None:
+    """Code of a pull request runs in it: with no more than Kubernetes' own role `view`."""
+    group = "rbac.authorization.k8s.io"
+    controlled.client.apply(
+        {
+            "apiVersion": f"{group}/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": "reader"},
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "view"},
+            "subjects": [{"kind": "User", "apiGroup": group, "name": "reader"}],
+        }
+    )
+    program = Program()
+    engine.stack("cluster-read", tmp_path, controlled.kubeconfig(), program).up()
+    program.port = 9000
+    reading = engine.stack("cluster-read", tmp_path, controlled.kubeconfig("reader"), program)
+    assert reading.preview().change_summary[auto.OpType.UPDATE] >= 2
+    with pytest.raises(auto.CommandError, match="forbidden"):
+        reading.up()
+
+    # A stack deletes with the credentials that it was last brought up with.
+    writing = engine.stack("cluster-read", tmp_path, controlled.kubeconfig(), program)
+    writing.up()
+    writing.destroy()

@@ -132,6 +132,21 @@ def test_admins_have_an_access_entry_each():
     assert sorted(each["principalArn"] for each in entries) == roles
 
 
+def test_viewers_read_what_is_no_secret():
+    viewer = "arn:aws:iam::111111111111:role/preview"
+    (eks,) = declared(viewers=[viewer]).of_type("eks:index:Cluster")
+    policies = {
+        each["principalArn"]: [one["policyArn"] for one in each["accessPolicies"].values()]
+        for each in eks.inputs["accessEntries"].values()
+    }
+    # Of EKS's policies this one alone reads no Secrets: AmazonEKSAdminViewPolicy does.
+    prefix = "arn:aws:eks::aws:cluster-access-policy"
+    assert policies[viewer] == [f"{prefix}/AmazonEKSViewPolicy"]
+    assert [arn for arn, given in policies.items() if given != policies[viewer]] == [
+        "arn:aws:iam::123456789012:role/platform/admins"
+    ]
+
+
 def test_the_logs_of_the_control_plane_end_some_day(program):
     (group,) = program.of_type("aws:cloudwatch/logGroup:LogGroup")
     assert group.inputs["name"] == "/aws/eks/acme-prod/cluster"

@@ -105,6 +105,10 @@ def test_a_network_that_cannot_be_is_refused(cidr, fix):
         ({"zones": (*ZONES[:2], ZONES[0])}, "three different ones"),
         ({"version": "1.21"}, "Input should be '1.34', '1.35' or '1.36'"),
         ({"admins": ["arn:aws:iam::123456789012:user/alice"]}, "String should match pattern"),
+        (
+            {"viewers": ["arn:aws:iam::123456789012:role/platform/admins"]},
+            "role/platform/admins is named twice",
+        ),
         ({"endpoint": "public"}, "set endpoint: private"),
         ({"endpoint": "public", "public_access_cidrs": ["0.0.0.0/0"]}, "whole internet"),
         (

@@ -188,6 +188,7 @@ def _control_plane(
             public_access_cidrs=cluster.public_access_cidrs,
             api_clients=cluster.network.api_clients,
             admins=cluster.admins,
+            viewers=cluster.viewers,
             log_types=cluster.log_types,
             protected=naming.protected,
             tags=naming.tags,
