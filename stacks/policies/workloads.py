@@ -44,18 +44,22 @@ def _langfuse() -> tuple[Access, ...]:
 
 
 def _billing() -> tuple[Access, ...]:
-    """Day parts, the close, notes, and the reconciliation, which also reads what jobs asked."""
+    """Day parts, the close and notes."""
     return (
-        Access(
-            bucket="registry",
-            read=("runs/*/result.json", "runs/*/traffic-*.json"),
-            list=("runs/*",),
-        ),
+        Access(bucket="registry", read=("runs/*/result.json",), list=("runs/*",)),
         Access(
             bucket="warehouse",
             read=("*",),
             write=("runs/*", "parts/*", "closed/*", "closed-heads/*", "notes/*"),
         ),
+    )
+
+
+def _reconciliation() -> tuple[Access, ...]:
+    """Reads what was shipped and counted, and what jobs asked of the pools; it writes nothing."""
+    return (
+        Access(bucket="registry", read=("runs/*/traffic-*.json",), list=("runs/*",)),
+        Access(bucket="warehouse", read=("*",)),
     )
 
 
@@ -85,6 +89,7 @@ _ACCESS: Final[Mapping["Workload", Callable[[], tuple[Access, ...]]]] = {
     "mlflow": _mlflow,
     "langfuse": _langfuse,
     "billing": _billing,
+    "reconciliation": _reconciliation,
     "exporter": _exporter,
     "pod-reports": _pod_reports,
     "sampler": _sampler,

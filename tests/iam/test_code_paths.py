@@ -33,7 +33,7 @@ from registry.release import Desired
 from registry.runs import RunReporter, read_result, upload_adapter
 from registry.s3_store import S3Store
 from registry.signing import FileSigner
-from registry.traffic import Asked, recorded
+from registry.traffic import Asked, read_traffic, recorded
 from registry.verified import read_releasable
 from serving.adapter_sync.files import AdapterFiles
 from serving.adapter_sync.registry_view import RegistryView
@@ -351,9 +351,16 @@ def test_reports_and_samples_arrive(account: Account) -> None:
     reporter.look(NOW + dt.timedelta(minutes=1))
     sample = Sample(source="vllm", at=NOW, servers=())
     write_sample(account.workload("sampler", "warehouse"), sample)
+    compared = account.workload("reconciliation", "warehouse")
+    assert read_samples(compared, "vllm", NOW, NOW) == [sample]
     billing = account.workload("billing", "warehouse")
-    assert read_samples(billing, "vllm", NOW, NOW) == [sample]
     assert "pods/day=2026-11-03/cluster.json" in billing.list("pods/")
+
+
+def test_the_reconciliation_reads_what_evaluations_asked(account: Account, live: Manifest) -> None:
+    del live
+    (asked,) = read_traffic(account.workload("reconciliation", "registry"))
+    assert asked.run_id == "evaluate-3f2a9c41b07d"
 
 
 def test_billing_makes_parts_closes_a_month_and_corrects_it(

@@ -253,6 +253,20 @@ def test_shipped_usage_is_created_by_the_shipper_and_rewritten_by_nobody(
 
 
 @pytest.mark.parametrize(
+    "key",
+    [
+        warehouse.closed_key("2026-11"),
+        warehouse.closed_head_key("2026-11"),
+        warehouse.note_key("2026-11", "0a1b"),
+        warehouse.newest_part_key(dt.date(2026, 11, 3)),
+    ],
+)
+def test_billing_alone_writes_what_is_billed(as_role: AsRole, key: str) -> None:
+    writers = {role for role in _everyone() if as_role(role).writes("warehouse", key, GIVEN[1])}
+    assert writers == {workload_role("billing")}
+
+
+@pytest.mark.parametrize(
     ("workload", "key"),
     [
         ("router", warehouse.writer_key("router-0")),

@@ -27,6 +27,7 @@ Workload = Literal[
     "mlflow",
     "langfuse",
     "billing",
+    "reconciliation",
     "exporter",
     "pod-reports",
     "sampler",

@@ -46,7 +46,12 @@ SAMPLER: Final = {NAME_LABEL: "pipeline-sampler"}
 """Labels of the pod that asks model servers, adapter-sync and routers for their counters."""
 _EXPORTER: Final = "pipeline-exporter"
 _REPORTER: Final = "pipeline-pod-reports"
-_JOBS: Final = ("billing-parts", "billing-close", "billing-reconciliation")
+_JOBS: Final[Mapping[str, Workload]] = {
+    "billing-parts": "billing",
+    "billing-close": "billing",
+    # It reads what a receiver of traces answers, and needs to write nothing.
+    "billing-reconciliation": "reconciliation",
+}
 _METRICS_PORT: Final = 9300
 _API_PORTS: Final = (443, 6443)
 """Of the API's Service, and of what most clusters have behind it: policies may see either."""
@@ -183,7 +188,9 @@ def _declare_billing(
         prices=Path(PRICES_FILE),
         weights=_weights(config.gpu_weights),
     )
-    roles = [role for job in _JOBS for role in wiring.bind("billing", OPERATIONS, job)]
+    roles = [
+        role for job, workload in _JOBS.items() for role in wiring.bind(workload, OPERATIONS, job)
+    ]
     BillingJobs(
         # Alerts know the jobs by names that begin with this one.
         "billing",
