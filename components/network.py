@@ -1,5 +1,6 @@
 """The VPC of an environment: subnets, ways out, and private addresses of AWS services."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -21,6 +22,8 @@ _SERVICES: Final = (
 )
 """What nodes and pods call. S3 too: policies name networks, and the addresses behind a gateway
 endpoint are public."""
+_KEEPING: Final = (_S3, "logs", "secretsmanager")
+"""Those that keep what they are given, in the account of whoever gives it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,8 @@ class NetworkArgs:
     prefix: str
     """Of the names of everything."""
     region: str
+    account: str
+    """Twelve digits: nobody else's credentials write through the endpoints."""
     cluster: str
     """Name of the EKS cluster whose load balancers find the subnets."""
     cidr: str
@@ -217,6 +222,26 @@ class Network(pulumi.ComponentResource):
             security_group_ids=[group.id],
             private_dns_enabled=True,
             dns_options=everywhere if service == _S3 else None,
+            policy=_policy(service, self._args.account) if service in _KEEPING else None,
             tags=self._tags(service),
             opts=self._child,
         )
+
+
+def _policy(service: str, account: str) -> str:
+    """Let the account's own principals through, whose policies say what they may do.
+
+    Pods have no other way out. With credentials that somebody brought along, a pod could carry what
+    it reads into a bucket of theirs.
+    """
+    own = {
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": "*",
+        "Resource": "*",
+        "Condition": {"StringEquals": {"aws:PrincipalAccount": account}},
+    }
+    # Layers of images and packages of nodes lie in buckets of AWS, and come with its signature.
+    reading = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "*"}
+    statements = [own, reading] if service == _S3 else [own]
+    return json.dumps({"Version": "2012-10-17", "Statement": statements})

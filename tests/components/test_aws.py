@@ -90,6 +90,15 @@ def test_services_that_pods_call_have_private_addresses(program):
     assert services >= {f"com.amazonaws.eu-central-1.{service}" for service in needed}
 
 
+@pytest.mark.parametrize("service", ["s3", "logs", "secretsmanager"])
+def test_nobody_elses_credentials_write_through_an_endpoint(program, service):
+    policy = json.loads(program.one(ENDPOINT, f"network-{service}").inputs["policy"])
+    own = {"StringEquals": {"aws:PrincipalAccount": cluster().account}}
+    for statement in policy["Statement"]:
+        reads = statement["Action"] == "s3:GetObject" and service == "s3"
+        assert reads or statement["Condition"] == own, statement
+
+
 def test_endpoints_let_the_vpc_in_by_https_alone(program):
     (rule,) = (
         each

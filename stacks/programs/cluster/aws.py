@@ -161,6 +161,7 @@ def _network(cluster: config.EksCluster, provider: aws.Provider, naming: Naming)
             provider=provider,
             prefix=naming.prefix,
             region=cluster.region,
+            account=cluster.account,
             cluster=naming.prefix,
             cidr=cluster.network.cidr,
             zones={
