@@ -221,7 +221,10 @@ class ClusterEnvironment(Config):
 
 
 def refuse_shared_prefixes(environments: Iterable[ClusterEnvironment]) -> None:
-    """Check that no two environments of one account give the same names.
+    """Check that no two environments of one account give the same names, or patterns of names.
+
+    `pipeline-*` is also all of `pipeline-prod-…`: whoever may read the passwords of the databases
+    of the one could read those of the other.
 
     Raises:
         ValueError: Two would.
@@ -230,10 +233,12 @@ def refuse_shared_prefixes(environments: Iterable[ClusterEnvironment]) -> None:
     for environment in environments:
         if not isinstance(environment.cluster, EksCluster):
             continue
-        place = (environment.cluster.account, environment.prefix)
-        if place in claimed:
-            raise ValueError(
-                f"prefix: {environment.prefix!r} is that of both {claimed[place]} and "
-                f"{environment.name} in account {place[0]}: change one before its first `up`"
-            )
-        claimed[place] = environment.name
+        account, prefix = environment.cluster.account, environment.prefix
+        for (other_account, other), name in claimed.items():
+            alike = f"{prefix}-".startswith(f"{other}-") or f"{other}-".startswith(f"{prefix}-")
+            if account == other_account and alike:
+                raise ValueError(
+                    f"prefix: {prefix!r} of {environment.name} and {other!r} of {name} are the "
+                    f"same or begin alike, in account {account}: change one before its first `up`"
+                )
+        claimed[account, prefix] = environment.name

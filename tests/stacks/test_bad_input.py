@@ -1,5 +1,6 @@
 """What somebody may write wrong into a stack file: each says the file, the key and the fix."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,7 +8,7 @@ import pulumi
 import pytest
 
 from stacks.charts_lock import locked, read_lock
-from stacks.config.load import ConfigError, load, parse, refuse_clashes
+from stacks.config.load import ClusterStack, ConfigError, load, parse, refuse_clashes
 from stacks.paths import ROOT
 from tests.stacks.environments import ANSWERS, Engine, cluster_stack, declare_environment, raw
 
@@ -114,16 +115,30 @@ def test_a_mistake_in_a_domain_is_named(path: str, value: object, said: str) -> 
     assert str(refused.value).startswith(f"file: {said}")
 
 
-def test_two_environments_of_an_account_have_different_prefixes() -> None:
-    prod = cluster_stack(raw("prod"))
-    other = changed("prod", f"{ENVIRONMENT}.name", "blue")
+def _blue(prefix: str) -> ClusterStack:
+    """A second environment in the account of prod."""
+    config = changed("prod", f"{ENVIRONMENT}.name", "blue")
+    text = json.dumps(config).replace("pipeline-prod-models", f"{prefix}-models")
+    blue: dict[str, Any] = json.loads(text)
+    blue[ENVIRONMENT]["prefix"] = prefix
+    return cluster_stack(blue)
+
+
+@pytest.mark.parametrize("prefix", ["pipeline-prod", "pipeline", "pipeline-prod-eu"])
+def test_prefixes_of_one_account_do_not_begin_alike(prefix: str) -> None:
+    """The one's `db:pipeline-*` would be all databases of the other."""
     with pytest.raises(ConfigError) as refused:
-        refuse_clashes([prod, cluster_stack(other)])
+        refuse_clashes([cluster_stack(raw("prod")), _blue(prefix)])
     assert str(refused.value) == (
-        f"{ENVIRONMENT}.prefix: 'pipeline-prod' is that of both prod and blue in account "
-        "333333333333: change one before its first `up`"
+        f"{ENVIRONMENT}.prefix: {prefix!r} of blue and 'pipeline-prod' of prod are the same or "
+        "begin alike, in account 333333333333: change one before its first `up`"
     )
-    refuse_clashes([prod, *(load(ROOT / "stacks", name) for name in ("dev", "staging"))])
+
+
+@pytest.mark.parametrize("prefix", ["pipeline-prodb", "pipeline-blue"])
+def test_other_prefixes_of_one_account_stand(prefix: str) -> None:
+    stacks = [cluster_stack(raw("prod")), _blue(prefix)]
+    refuse_clashes([*stacks, *(load(ROOT / "stacks", name) for name in ("dev", "staging"))])
 
 
 def test_a_secret_that_is_missing_in_secrets_manager_is_named() -> None:
