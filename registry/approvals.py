@@ -103,16 +103,31 @@ def record(
         raise RegistryError(
             f"reviewer {reviewer!r}: a name is of lower-case letters, digits and . _ @ -"
         ) from error
-    key = f"{layout.approvals_prefix(domain, version)}{secrets.token_hex(8)}.json"
+    folder = layout.reviewer_prefix(domain, version, decision.reviewer)
+    key = f"{folder}{secrets.token_hex(8)}.json"
     store.put(key, documents.encode(decision), if_none_match=True)
     return decision
 
 
 def read_decisions(store: ObjectStore, domain: str, version: Version) -> list[Decision]:
-    """Every decision on a version.
+    """Every decision on a version that lies under a reviewer's name.
+
+    The place says who decided: in AWS a reviewer's role can write to no other. What an earlier
+    version of the project recorded lies under nobody's name, and does not count.
 
     Raises:
-        RegistryError: One of them is damaged: a count that could be wrong is not given.
+        RegistryError: One of them is damaged, or says that another reviewer decided: a count that
+            could be wrong is not given.
     """
-    keys = store.list(layout.approvals_prefix(domain, version))
-    return [documents.read(store, key, Decision)[0] for key in keys]
+    prefix = layout.approvals_prefix(domain, version)
+    keys = [key for key in store.list(prefix) if "/" in key.removeprefix(prefix)]
+    return [_read(store, key, key.removeprefix(prefix).partition("/")[0]) for key in keys]
+
+
+def _read(store: ObjectStore, key: str, owner: str) -> Decision:
+    decision, _ = documents.read(store, key, Decision)
+    if layout.reviewer_key(decision.reviewer) != owner:
+        raise RegistryError(
+            f"{key}: names {decision.reviewer} as the reviewer, and lies under another's name"
+        )
+    return decision

@@ -55,6 +55,16 @@ def approvals_prefix(domain: str, version: Version) -> str:
     return f"approvals/{domain}/{version}/"
 
 
+def reviewer_prefix(domain: str, version: Version, reviewer: str) -> str:
+    """Every decision of one reviewer: a place of their own, which a role can be bound to."""
+    return f"{approvals_prefix(domain, version)}{reviewer_key(reviewer)}/"
+
+
+def reviewer_key(reviewer: str) -> str:
+    """A reviewer's name as part of a key, which has no place for an @; names have none for a =."""
+    return reviewer.replace("@", "=")
+
+
 def run_prefix(domain: str, run_id: str) -> str:
     """Everything of one run of one job."""
     return f"runs/{domain}/{run_id}/"

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from registry.errors import RegistryError
+from registry.names import Reviewer
 from registry.signing import load_public_key
 from stacks.config.aws import RoleArn
 from stacks.config.base import Config
@@ -22,8 +23,10 @@ SecretName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,2
 class People(Config):
     """Roles of people and CI that may do by hand what no job does."""
 
-    approvers: tuple[RoleArn, ...] = Field(
-        (), description="may assume the role that records decisions on a bundle"
+    approvers: dict[Reviewer, RoleArn] = Field(
+        default_factory=dict,
+        description="reviewers by name, each with the role that may assume the one that records "
+        "their decisions; two names with one role would be one person",
     )
     releasers: tuple[RoleArn, ...] = Field(
         (), description="may assume the role that moves pointers: rollback, lifting a hold"
@@ -32,6 +35,19 @@ class People(Config):
         description="the one role that may delete versions and change the settings of the "
         "guarded buckets; an `up` that changes them runs under it"
     )
+
+    @field_validator("approvers")
+    @classmethod
+    def _one_role_each(cls, approvers: dict[str, str]) -> dict[str, str]:
+        owners: dict[str, str] = {}
+        for reviewer, role in approvers.items():
+            if role in owners:
+                raise ValueError(
+                    f"{reviewer} and {owners[role]} have the same role {role}: whoever has it "
+                    "could decide as both; give each a role of their own"
+                )
+            owners[role] = reviewer
+        return approvers
 
 
 class BucketStorage(Config):

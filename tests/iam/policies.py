@@ -29,7 +29,10 @@ CONFIG = BucketStorage.model_validate(
     {
         "kind": "buckets",
         "people": {
-            "approvers": ["arn:aws:iam::123456789012:role/experts"],
+            "approvers": {
+                "lead-a": "arn:aws:iam::123456789012:role/experts/a",
+                "lead-b": "arn:aws:iam::123456789012:role/experts/b",
+            },
             "releasers": ["arn:aws:iam::123456789012:role/on-call"],
             "break_glass": BREAK_GLASS,
         },
@@ -112,9 +115,9 @@ def job_role(domain: str, kind: StepKind) -> str:
     return _arn(f"{domain}-{kind}", kind)
 
 
-def people_role(capacity: Any) -> str:
+def people_role(capacity: Any, *who: str) -> str:
     """ARN of a role that people assume."""
-    return _arn(f"people-{capacity}", capacity)
+    return _arn("-".join(("people", capacity, *who)), capacity)
 
 
 def inputs_of(domain: str, kind: StepKind) -> Sequence[str]:

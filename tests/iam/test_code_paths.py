@@ -122,7 +122,7 @@ def live(account: Account, monkeypatch: pytest.MonkeyPatch) -> Manifest:
     _evaluate(account)
     for reviewer in ("lead-a", "lead-b"):
         approvals.record(
-            account.store(people_role("approve")),
+            account.store(people_role("approve", reviewer)),
             domain=DOMAIN,
             version=VERSION,
             bundle_digest=manifest.bundle_digest,

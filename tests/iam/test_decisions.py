@@ -169,9 +169,11 @@ def test_who_writes_verdicts_approvals_and_pointers(as_role: AsRole, condition: 
         verdict = caller.writes("registry", layout.evaluation(domain, VERSION), condition)
         judge = role == job_role(domain, "evaluate")
         assert verdict == (judge and condition == "if-none-match")
-        approval = f"{layout.approvals_prefix(domain, VERSION)}0a1b.json"
-        approves = role == people_role("approve") and condition == "if-none-match"
-        assert caller.writes("registry", approval, condition) == approves
+        for reviewer in ("lead-a", "lead-b"):
+            approval = f"{layout.reviewer_prefix(domain, VERSION, reviewer)}0a1b.json"
+            own = role == people_role("approve", reviewer)
+            may = own and condition == "if-none-match"
+            assert caller.writes("registry", approval, condition) == may
         releaser = role in {job_role(domain, "release"), people_role("release")}
         moves = caller.writes("registry", layout.pointer(domain), condition)
         assert moves == (releaser and condition is not None)

@@ -9,6 +9,7 @@ import pulumi_aws as aws
 
 from components.role import Role, RoleArgs
 from components.workload_identity import WorkloadIdentity, WorkloadIdentityArgs
+from registry import layout
 from stacks.config.storage import People
 from stacks.policies import trust
 from stacks.policies.names import Account, Capacity
@@ -77,19 +78,29 @@ class Identities:
 
     def of_people(self, people: People) -> None:
         """Declare the roles of those who approve, and of those who move pointers by hand."""
-        if people.approvers:
-            self._assumed_by(people.approvers, "approve", approver_permissions)
+        for reviewer, member in people.approvers.items():
+            self._assumed_by(
+                [member],
+                "approve",
+                layout.reviewer_key(reviewer),
+                statements=partial(approver_permissions, reviewer=reviewer),
+            )
         if people.releasers:
-            self._assumed_by(people.releasers, "release", releaser_permissions)
+            self._assumed_by(people.releasers, "release", statements=releaser_permissions)
 
     def _assumed_by(
         self,
         members: Sequence[str],
         capacity: Capacity,
+        *who: str,
         statements: Callable[[Places], Sequence[Statement]],
     ) -> None:
-        name = self.account.role_name("people", capacity)
-        Role(f"people-{capacity}", self._role(name, capacity, trust.roles(members), statements))
+        parts = ("people", capacity, *who)
+        trusted = trust.roles(members)
+        Role(
+            "-".join(parts),
+            self._role(self.account.role_name(*parts), capacity, trusted, statements),
+        )
 
     def _role(
         self,
