@@ -1,5 +1,6 @@
 """A client of the Kubernetes API: the few calls that tests make, with the server's own words."""
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -70,17 +71,29 @@ class Client:
         Raises:
             ApiError: The server refuses it.
         """
+        return dict(self._apply(thing, dry_run=dry_run).json())
+
+    def warnings(self, thing: Object, *, dry_run: bool = False) -> list[str]:
+        """Apply an object; return what the server warns of.
+
+        Raises:
+            ApiError: The server refuses it.
+        """
+        header = self._apply(thing, dry_run=dry_run).headers.get("Warning", "")
+        quoted = re.findall(r'299 - "((?:[^"\\]|\\.)*)"', header)
+        return [re.sub(r"\\(.)", r"\1", text) for text in quoted]
+
+    def _apply(self, thing: Object, *, dry_run: bool) -> requests.Response:
         parameters = {"fieldManager": _MANAGER, "fieldValidation": "Strict", "force": "true"}
         if dry_run:
             parameters["dryRun"] = "All"
-        answer = self.request(
+        return self.request(
             "PATCH",
             self.path_of(thing),
             params=parameters,
             json=thing,
             headers={"Content-Type": "application/apply-patch+yaml"},
         )
-        return dict(answer.json())
 
     def get(self, api_version: str, kind: str, name: str, namespace: str = "") -> dict[str, Any]:
         """Read an object.

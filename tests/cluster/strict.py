@@ -11,7 +11,7 @@ _ESTABLISHED_S = 30
 
 @dataclass(frozen=True)
 class Refusal:
-    """An object that the API server did not take."""
+    """An object that the API server did not take, or warned of."""
 
     object: str
     """Kind, namespace and name."""
@@ -19,10 +19,17 @@ class Refusal:
     """The server's words."""
 
 
-def apply_strict(client: Client, objects: Iterable[Object]) -> list[Refusal]:
-    """Apply objects; return every refusal.
+def apply_strict(
+    client: Client, objects: Iterable[Object], *, dry_run: bool = False
+) -> list[Refusal]:
+    """Apply objects; return every refusal, and every warning as one.
 
     A refusal holds nothing else back, so one call tells all.
+
+    Args:
+        client: To the API server.
+        objects: In any order.
+        dry_run: Store namespaces and kinds alone, and have the server judge the rest.
     """
     # A server knows a kind, and has a namespace, before it takes what is of it or in it.
     first: list[Object] = []
@@ -34,14 +41,17 @@ def apply_strict(client: Client, objects: Iterable[Object]) -> list[Refusal]:
     for thing in first:
         if thing["kind"] == _DEFINITION and name_of(thing) not in refused:
             client.wait(thing, lambda found: has_condition(found, "Established"), _ESTABLISHED_S)
-    return refusals + _apply_all(client, rest)
+    return refusals + _apply_all(client, rest, dry_run=dry_run)
 
 
-def _apply_all(client: Client, objects: Iterable[Object]) -> list[Refusal]:
+def _apply_all(
+    client: Client, objects: Iterable[Object], *, dry_run: bool = False
+) -> list[Refusal]:
     refusals = []
     for thing in objects:
         try:
-            client.apply(thing)
+            reasons = client.warnings(thing, dry_run=dry_run)
         except ApiError as error:
-            refusals.append(Refusal(name_of(thing), str(error)))
+            reasons = [str(error)]
+        refusals += [Refusal(name_of(thing), reason) for reason in reasons]
     return refusals

@@ -99,6 +99,28 @@ def test_a_pod_that_is_not_restricted_is_refused_where_the_namespace_says_so(
     assert 'violates PodSecurity "restricted:latest"' in refusal.reason
 
 
+def test_a_warning_counts_as_a_refusal(server: ApiServer) -> None:
+    labels = {"pod-security.kubernetes.io/warn": "restricted"}
+    namespace = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": "warned", "labels": labels},
+    }
+    pods = {
+        "metadata": {"labels": {"app": "root"}},
+        "spec": {"containers": [{"name": "main", "image": "x"}]},
+    }
+    deployment = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "root", "namespace": "warned"},
+        "spec": {"selector": {"matchLabels": {"app": "root"}}, "template": pods},
+    }
+    (refusal,) = apply_strict(server.client, [namespace, deployment])
+    assert refusal.object == "Deployment/warned/root"
+    assert 'would violate PodSecurity "restricted:latest"' in refusal.reason
+
+
 def test_roles_are_enforced(server: ApiServer) -> None:
     scheduler = Client(server.url, server.tokens["scheduler"], server.certificates.authority)
     assert scheduler.list("v1", "Node") == []

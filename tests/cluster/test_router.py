@@ -23,32 +23,13 @@ from serving.pool_servers import PoolServers
 from stacks.config.router import RouterOptions
 from tests.cluster.api_server import ApiServer
 from tests.cluster.client import Client, Object
+from tests.cluster.objects import objects_of
 from tests.cluster.strict import apply_strict
 from tests.components.declared import Program
 from tests.stacks.router_program import router_program
 
 NAMESPACE = "agentic-serving"
 WAIT_S = 30
-
-
-def _plain(value: Any) -> Any:
-    """As the provider would send it: Pulumi's protocol has no whole numbers."""
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_plain(each) for each in value]
-    if isinstance(value, float) and value == int(value):
-        return int(value)
-    return value
-
-
-def _objects(program: Program) -> list[dict[str, Any]]:
-    found = []
-    for each in program.objects():
-        thing = _plain(dict(each.inputs))
-        thing["metadata"].setdefault("name", f"{each.name}-0a1b2c3d")
-        found.append(thing)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +53,7 @@ def namespace(server: ApiServer) -> str:
 def test_the_api_server_takes_every_object(
     server: ApiServer, namespace: str, program: Program
 ) -> None:
-    objects = _objects(program)
+    objects = objects_of(program)
     assert {each["metadata"]["namespace"] for each in objects} == {namespace}
     assert apply_strict(server.client, objects) == []
 
@@ -80,8 +61,8 @@ def test_the_api_server_takes_every_object(
 def test_a_pod_of_the_router_is_admitted_as_restricted(
     server: ApiServer, namespace: str, program: Program
 ) -> None:
-    assert apply_strict(server.client, _objects(program)) == []
-    (stateful_set,) = (each for each in _objects(program) if each["kind"] == "StatefulSet")
+    assert apply_strict(server.client, objects_of(program)) == []
+    (stateful_set,) = (each for each in objects_of(program) if each["kind"] == "StatefulSet")
     template = stateful_set["spec"]["template"]
     claim = {"name": "ledger", "persistentVolumeClaim": {"claimName": "ledger-router-0"}}
     pod = {
@@ -132,7 +113,7 @@ class Watch:
 
 @pytest.fixture
 def watch(server: ApiServer, namespace: str, program: Program, tmp_path: Path) -> Iterator[Watch]:
-    assert apply_strict(server.client, _objects(program)) == []
+    assert apply_strict(server.client, objects_of(program)) == []
     port = free_port()
     config = {
         "namespace": namespace,
