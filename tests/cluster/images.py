@@ -58,7 +58,14 @@ def environment(name: str, folder: str) -> Image:
         folder: Folder of the environment, such as `.venv-serving`.
     """
     programs = f"{ROOT / folder / 'bin'}:/usr/local/bin:/usr/bin:/bin"
-    variables = {"PATH": programs, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    # As in images/Dockerfile.
+    variables = {
+        "PATH": programs,
+        "PYTHONPATH": str(ROOT),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "HOME": "/tmp",
+    }
     settings = {"Env": [f"{key}={value}" for key, value in variables.items()]}
     return _image(name, {"etc/passwd": _PASSWD.encode()}, _LINKS, settings)
 

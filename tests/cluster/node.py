@@ -5,7 +5,8 @@ What differs from a node of production:
   images, so `/usr`, the interpreter, the environments and the project's packages are not theirs;
 - no NetworkPolicy is enforced: the bridge plugin has no such part;
 - DNS is a process of the node, not pods with the label `k8s-app=kube-dns`;
-- there is no registry, no load balancer, no metrics server, no storage class and no GPU;
+- volumes are folders that are made beforehand (`storage`), without a limit of their size;
+- there is no registry, no load balancer, no metrics server and no GPU;
 - the API server and the controllers run outside the node, and the node trusts who talks to it.
 Pod specifications are not changed: security contexts, users, limits and images by digest hold.
 """

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import requests
@@ -9,6 +10,7 @@ import requests
 from tests.cluster import images, workloads
 from tests.cluster.client import Object, has_condition
 from tests.cluster.node import DOMAIN, NAME, Node
+from tests.cluster.storage import add_volumes
 from tests.cluster.strict import apply_strict
 from tests.cluster.workloads import NAMESPACE
 from tools.setup.cluster import KUBERNETES
@@ -158,6 +160,34 @@ except client.ApiException as error:
     assert printed.split() == ["bank-ledger", "403"]
 
 
+def test_what_a_pod_writes_to_its_claim_the_next_one_reads(
+    cluster: Node, serving: str, tmp_path: Path
+) -> None:
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "ledger", "namespace": NAMESPACE},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": "20Gi"}},
+        },
+    }
+    add_volumes(cluster.client, tmp_path, 1)
+    assert apply_strict(cluster.client, [workloads.namespace(), claim]) == []
+
+    def run(name: str, script: str) -> str:
+        specification = workloads.pod(serving, ("python", "-c", script))
+        (main,) = specification["containers"]
+        main["volumeMounts"].append({"name": "ledger", "mountPath": "/var/lib/ledger"})
+        specification["volumes"].append(
+            {"name": "ledger", "persistentVolumeClaim": {"claimName": "ledger"}}
+        )
+        return workloads.run_job(cluster, name, specification)
+
+    run("writes", "open('/var/lib/ledger/segment', 'w').write('usage')")
+    assert run("reads", "print(open('/var/lib/ledger/segment').read())") == "usage\n"
+
+
 @pytest.mark.parametrize(
     ("folder", "command"),
     [
@@ -170,10 +200,5 @@ except client.ApiException as error:
 def test_each_environment_runs_in_a_pod(cluster: Node, folder: str, command: Sequence[str]) -> None:
     name = f"environment{folder.replace('.venv', '')}"
     reference = cluster.runtime.add(images.environment(name, folder))
-    specification = workloads.pod(
-        reference,
-        command,
-        resources=workloads.resources("2Gi"),
-        env=[{"name": "HOME", "value": "/tmp"}],
-    )
+    specification = workloads.pod(reference, command, resources=workloads.resources("2Gi"))
     assert workloads.run_job(cluster, name, specification).strip()
