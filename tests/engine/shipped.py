@@ -9,45 +9,32 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import yaml
-
 from stacks import job_specs
 from stacks.config.aws import EksCluster
 from stacks.config.load import ClusterStack, DomainStack, parse
-from stacks.paths import ROOT
 from stacks.programs import domain
 from stacks.programs.cluster import charts, environment
 from tests.engine.aws.account import Account
 from tests.engine.aws.world import World, new_world
+from tests.stacks.environments import SECRETS, cluster_stack, raw
 
-ENVIRONMENTS = ("dev", "staging", "prod")
 DOMAINS = ("bank-ledger", "stock-order", "insurance-contract")
-_ZEROS, _DIGEST = "0" * 64, "0a" * 32
 
 Change = Callable[[dict[str, Any]], None]
 """Edits `pipeline:environment` of a stack file."""
 
 
-def read_config(name: str) -> dict[str, Any]:
-    """The `config` section of a shipped stack file, with digests."""
-    text = (ROOT / "stacks" / f"Pulumi.{name}.yaml").read_text().replace(_ZEROS, _DIGEST)
-    config: dict[str, Any] = yaml.safe_load(text)["config"]
-    return config
-
-
 def read_environment(name: str, change: Change | None = None) -> ClusterStack:
     """A shipped environment in AWS, as it is or changed."""
-    config = read_config(name)
+    config = raw(name)
     if change is not None:
         change(config["pipeline:environment"])
-    stack = parse(config, name, name)
-    assert isinstance(stack, ClusterStack)
-    return stack
+    return cluster_stack(config)
 
 
 def read_domain(name: str, environment: str = "prod", **changes: Any) -> DomainStack:
     """A shipped domain, as it is or with other values."""
-    config = read_config(f"{environment}-{name}")
+    config = raw(f"{environment}-{name}")
     config["pipeline:domain"] |= changes
     wanted = config["pipeline:domain"]["name"]
     stack = parse(config, f"{environment}-{wanted}", wanted)
@@ -86,13 +73,10 @@ def account_of(stack: ClusterStack, directory: Path, *, checkpoints: bool) -> It
 def _put_secrets(account: Account, stack: ClusterStack) -> None:
     services = stack.environment.services.model_dump()
     prefix = services["secrets"]["prefix"]
-    keys = (
-        "username password flask-secret-key salt encryption-key nextauth-secret user-password "
-        "project-public-key project-secret-key clickhouse-password"
-    )
-    value = json.dumps(dict.fromkeys(keys.split(), _DIGEST))
     for name in _secrets_in(services):
-        account.client("secretsmanager").create_secret(Name=f"{prefix}/{name}", SecretString=value)
+        account.client("secretsmanager").create_secret(
+            Name=f"{prefix}/{name}", SecretString=json.dumps(SECRETS)
+        )
 
 
 def _secrets_in(config: Mapping[str, Any]) -> list[str]:

@@ -17,6 +17,7 @@ from moto.server import ThreadedMotoServer
 from benchmarks.processes import free_port
 from tests.engine.aws.values import Plain
 
+_RESET_S = 60
 _KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
 
 
@@ -72,17 +73,12 @@ def moto_server() -> Iterator[str]:
     host, port = server.get_host_and_port()
     url = f"http://{host}:{port}"
     try:
-        # Its backends are this process's, and whoever ran before may have left something.
-        _reset(url)
+        # Its backends are this process's, and whoever ran before has left something.
+        request = urllib.request.Request(f"{url}/moto-api/reset", method="POST")
+        urllib.request.urlopen(request, timeout=_RESET_S).close()
         yield url
     finally:
-        _reset(url)
         server.stop()
-
-
-def _reset(url: str) -> None:
-    request = urllib.request.Request(f"{url}/moto-api/reset", method="POST")
-    urllib.request.urlopen(request, timeout=10).close()
 
 
 def missing(error: ClientError) -> bool:

@@ -1,6 +1,8 @@
 """The real engine with stand-ins for its providers, and an empty account behind them."""
 
 import contextlib
+import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +48,11 @@ class World:
         """The state of a stack, as the backend stores it."""
         (found,) = (self.state.path / "backend" / ".pulumi" / "stacks").rglob(f"{name}.json")
         return found.read_text()
+
+    def types(self, name: str) -> Counter[str]:
+        """Resources of a stack by their type."""
+        stored = json.loads(self.stored(name))
+        return Counter(each["type"] for each in stored["checkpoint"]["latest"]["resources"])
 
 
 @dataclass(frozen=True)
