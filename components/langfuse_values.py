@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pulumi
 
-from components.object_store import ObjectStoreAccess
+from components.object_store import ACCESS_KEY_ID, SECRET_ACCESS_KEY, ObjectStoreAccess
 from components.pods import SecretKey
 
 RELEASE: Final = "langfuse"
@@ -261,7 +261,7 @@ def _clickhouse(clickhouse: OperatedClickHouse | ClickHouseLogin, secret: str) -
 def _object_store(settings: LangfuseSettings) -> dict[str, Any]:
     access = settings.object_store
     endpoint = access.environment.get("AWS_ENDPOINT_URL_S3", "")
-    names = {"accessKeyId": "AWS_ACCESS_KEY_ID", "secretAccessKey": "AWS_SECRET_ACCESS_KEY"}
+    names = {"accessKeyId": ACCESS_KEY_ID, "secretAccessKey": SECRET_ACCESS_KEY}
     return {
         "deploy": False,
         "storageProvider": "s3",

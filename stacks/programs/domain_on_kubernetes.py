@@ -10,7 +10,7 @@ import pulumi_kubernetes as kubernetes
 
 from components.job_accounts import JobAccounts, JobAccountsArgs
 from components.kubernetes_tenant import KubernetesTenant, KubernetesTenantArgs
-from components.object_store import ObjectStoreAccess
+from components.object_store import ObjectStoreAccess, credentials_in
 from components.pods import NetworkPeer, SecretKey
 from registry.release import StepKind
 from serving.edge.policies import Bucket, domain_policy
@@ -30,7 +30,6 @@ from stacks.programs.place import DomainPlace
 from substrates.kubernetes.jobs import JobPlacement, KubernetesJobs, Mounted, Size
 
 _STEPS: Final[tuple[StepKind, ...]] = get_args(StepKind)
-_CREDENTIALS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _MLFLOW_LOGIN: Final = ("username", "password")
 _SMALL: Final = Size(cpu="500m", memory="4Gi", disk="20Gi")
 _KEPT_VCPU, _KEPT_GIB = 1, 2
@@ -154,11 +153,7 @@ def _whole(nodes: TrainingNodes) -> Size:
 
 
 def _object_store(place: ObjectStorePlace) -> ObjectStoreAccess:
-    secrets = (
-        {name: SecretKey(secret=place.secret, key=name) for name in _CREDENTIALS}
-        if place.secret
-        else {}
-    )
+    secrets = {} if place.secret is None else credentials_in(place.secret)
     peers = tuple(NetworkPeer(cidr=cidr, port=port) for cidr, port in place.networks.items())
     return ObjectStoreAccess(environment=place.environment, secrets=secrets, peers=peers)
 

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components.object_store import ObjectStoreAccess
-from components.pods import POD_IDENTITY, NetworkPeer, SecretKey
+from components.object_store import ObjectStoreAccess, credentials_in
+from components.pods import POD_IDENTITY, NetworkPeer
 from stacks.config.cluster_environment import ClusterEnvironment
 from stacks.config.existing import ExistingCluster, ObjectStorage
 from stacks.contract import ContextAccess
@@ -20,7 +20,6 @@ from stacks.programs.cluster.context import Cluster
 
 _WORKLOADS: Final = "workloads"
 _PORTS: Final = {"http": 80, "https": 443}
-_CREDENTIALS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,8 +122,6 @@ def access_to(store: ObjectStorage) -> ObjectStoreAccess:
             "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
             "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
         },
-        secrets={
-            name: SecretKey(secret=store.credentials_secret, key=name) for name in _CREDENTIALS
-        },
+        secrets=credentials_in(store.credentials_secret),
         peers=(NetworkPeer(cidr=store.cidr, port=endpoint.port or _PORTS[endpoint.scheme]),),
     )

@@ -123,7 +123,7 @@ def _place(parts: Parts, known: _Known) -> KubernetesPlace:
         training_namespace=TRAINING,
         infra_image=config.images.infra,
         train_image=config.images.train,
-        object_store=_object_store(parts.storage.access),
+        object_store=_object_store(parts.base.cluster.object_store),
         requests_per_second=None if limit is None else limit.per_second,
         burst=None if limit is None else limit.burst,
         training=_training(config),

@@ -4,17 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, get_args
-from urllib.parse import urlsplit
 
 import pulumi
 import pulumi_aws as aws
 
 from components.bucket import Expiry
-from components.object_store import ObjectStoreAccess
-from components.pods import POD_IDENTITY, NetworkPeer, SecretKey
+from components.pods import SecretKey
 from components.storage import BucketPlan, ObjectStorage, StorageArgs
 from registry.signing import KMS_SCHEME
-from stacks.config.existing import ObjectStorage as StoreOfOthers
 from stacks.config.storage import BucketStorage, ExistingStorage
 from stacks.policies.buckets import access_log_policy, bucket_policy
 from stacks.policies.keys import signing_key_policy, storage_key_policy
@@ -26,7 +23,6 @@ EVALUATION_KEY_FILE: Final = "evaluation.pem"
 """Key in the Secret that holds the private key of verdicts, where no KMS does."""
 EVALUATION_KEYS: Final = "/etc/evaluation"
 """Where evaluation jobs find that Secret."""
-_HTTPS: Final = 443
 _MUTABLE: Final[dict[Purpose, tuple[str, ...]]] = {
     "registry": ("runs/",),
     "warehouse": ("shipped/", "writers/", "pods/", "parts/"),
@@ -49,8 +45,6 @@ class Storage:
     datasets_uri: str
     traces_uri: str | None
     """Of Langfuse; None where there is no place for it."""
-    access: ObjectStoreAccess
-    """How pods reach it: environment variables, Secret keys, networks."""
     evaluation_key: pulumi.Input[str]
     """What signs verdicts, as `registry.signing.open_signer` takes it."""
     evaluation_secret: SecretKey | None
@@ -79,34 +73,6 @@ class Storage:
         return identity.ready
 
 
-def access_in_vpc(region: str, vpc_cidr: str) -> ObjectStoreAccess:
-    """How pods on EKS reach S3 and KMS: by interface endpoints inside the VPC."""
-    return ObjectStoreAccess(
-        # boto3 reads the one, the other SDKs read the other.
-        environment={"AWS_REGION": region, "AWS_DEFAULT_REGION": region},
-        peers=(NetworkPeer(cidr=vpc_cidr, port=_HTTPS), POD_IDENTITY),
-    )
-
-
-def access_to(store: StoreOfOthers) -> ObjectStoreAccess:
-    """How pods reach a store that exists already."""
-    endpoint = urlsplit(store.endpoint)
-    port = endpoint.port or (_HTTPS if endpoint.scheme == "https" else 80)
-    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-    return ObjectStoreAccess(
-        environment={
-            "AWS_REGION": store.region,
-            "AWS_DEFAULT_REGION": store.region,
-            "AWS_ENDPOINT_URL_S3": store.endpoint,
-            # Not every store knows the checksums that clients send unasked.
-            "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
-            "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
-        },
-        secrets={name: SecretKey(secret=store.credentials_secret, key=name) for name in names},
-        peers=(NetworkPeer(cidr=store.cidr, port=port),),
-    )
-
-
 def declare_storage(
     config: BucketStorage | ExistingStorage, cluster: Cluster, *, prefix: str
 ) -> Storage:
@@ -124,13 +90,13 @@ def declare_storage(
     if isinstance(config, ExistingStorage):
         if cluster.aws is not None:
             raise ValueError("storage.kind is existing: on an EKS cluster it must be buckets")
-        return _existing(config, cluster)
+        return _existing(config)
     if cluster.aws is None:
         raise ValueError("storage.kind is buckets: on a cluster that exists it must be existing")
     return _in_account(config, cluster, cluster.aws, prefix)
 
 
-def _existing(config: ExistingStorage, cluster: Cluster) -> Storage:
+def _existing(config: ExistingStorage) -> Storage:
     return Storage(
         registry_uri=config.registry_uri,
         warehouse_uri=config.warehouse_uri,
@@ -138,7 +104,6 @@ def _existing(config: ExistingStorage, cluster: Cluster) -> Storage:
         models_uri=config.models_uri,
         datasets_uri=config.datasets_uri,
         traces_uri=config.traces_uri,
-        access=cluster.object_store,
         evaluation_key=f"{EVALUATION_KEYS}/{EVALUATION_KEY_FILE}",
         evaluation_secret=SecretKey(secret=config.verdicts.secret, key=EVALUATION_KEY_FILE),
         evaluation_public_key=config.verdicts.public_key,
@@ -169,7 +134,6 @@ def _in_account(config: BucketStorage, cluster: Cluster, place: Aws, prefix: str
         models_uri=f"s3://{account.bucket('models')}",
         datasets_uri=f"s3://{account.bucket('datasets')}",
         traces_uri=f"s3://{account.bucket('traces')}",
-        access=cluster.object_store,
         evaluation_key=pulumi.Output.concat(KMS_SCHEME, key),
         evaluation_secret=None,
         evaluation_public_key=public.public_key_pem,
