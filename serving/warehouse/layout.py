@@ -8,8 +8,9 @@
     runs/<month>/<domain>/<run>.json                 GPU time of training and evaluation jobs
     counters/day=<day>/<source>-<time>.json          samples of vLLM, gateway and router counters
     parts/day=<day>/part.json                        which part of the day is the newest
-    parts/day=<day>/<sha256>.json                    a day, de-duplicated and summed; create-only
-    parts/day=<day>/<sha256>.parquet                 the events of that part; create-only
+    parts/day=<day>/<sha256>.json                    a day, de-duplicated and summed; named by its
+                                                     digest, so that a damaged one is made again
+    parts/day=<day>/<sha256>.parquet                 the events of that part
     parts/day=<day>/<sha256>.of-<sha256>             empty: the part holds the day's files as they
                                                      were listed, which the second digest names
     closed/<month>.json                              a closed month; create-only
