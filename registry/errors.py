@@ -11,3 +11,7 @@ class NotFoundError(RegistryError):
 
 class PreconditionFailedError(RegistryError):
     """The object changed since it was read, or exists although it must not."""
+
+
+class StoreError(OSError):
+    """The store does not answer, or refuses to. As with a disk, it says nothing of the object."""

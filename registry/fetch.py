@@ -19,6 +19,7 @@ def fetch(uri: str, path: Path) -> int:
     Raises:
         NotFoundError: There is nothing at the URI.
         RegistryError: The URI cannot be one.
+        OSError: Store or disk cannot be read or written.
     """
     if not uri.endswith("/"):
         folder, _, name = uri.rpartition("/")

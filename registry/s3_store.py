@@ -1,12 +1,15 @@
 """The object store on an S3 bucket."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
-from botocore.exceptions import ClientError
+from boto3.exceptions import Boto3Error
+from botocore.exceptions import BotoCoreError, ClientError
 
-from registry.errors import NotFoundError, PreconditionFailedError, RegistryError
+from registry.errors import NotFoundError, PreconditionFailedError, RegistryError, StoreError
 from registry.layout import is_immutable
 from registry.store import StoredObject, check_key
 
@@ -29,11 +32,13 @@ class S3Store:
 
     def get(self, key: str) -> StoredObject:
         """Read an object. Raises NotFoundError."""
-        try:
-            answer = self._client.get_object(Bucket=self._bucket, Key=self._key(key))
-        except ClientError as error:
-            raise self._not_read(error, key) from error
-        return StoredObject(answer["Body"].read(), answer["ETag"])
+        full = self._key(key)
+        with self._asking(full):
+            try:
+                answer = self._client.get_object(Bucket=self._bucket, Key=full)
+            except ClientError as error:
+                raise self._not_read(error, key) from error
+            return StoredObject(answer["Body"].read(), answer["ETag"])
 
     def put(
         self, key: str, data: bytes, *, if_match: str | None = None, if_none_match: bool = False
@@ -48,10 +53,12 @@ class S3Store:
 
     def get_to_file(self, key: str, path: Path) -> None:
         """Write an object's content to a new file. Raises NotFoundError."""
-        try:
-            self._client.download_file(self._bucket, self._key(key), str(path))
-        except ClientError as error:
-            raise self._not_read(error, key) from error
+        full = self._key(key)
+        with self._asking(full):
+            try:
+                self._client.download_file(self._bucket, full, str(path))
+            except ClientError as error:
+                raise self._not_read(error, key) from error
 
     def list(self, prefix: str) -> list[str]:
         """Keys that start with the prefix, sorted."""
@@ -59,14 +66,16 @@ class S3Store:
 
     def marks(self, prefix: str) -> dict[str, str]:
         """Keys and their etags; see ObjectStore.marks."""
-        pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self._bucket, Prefix=self._prefix + prefix
-        )
-        found = {
-            item["Key"].removeprefix(self._prefix): item["ETag"]
-            for page in pages
-            for item in page.get("Contents", [])
-        }
+        full = self._prefix + prefix
+        with self._asking(full):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=full
+            )
+            found = {
+                item["Key"].removeprefix(self._prefix): item["ETag"]
+                for page in pages
+                for item in page.get("Contents", [])
+            }
         return dict(sorted(found.items()))
 
     def _key(self, key: str) -> str:
@@ -82,13 +91,23 @@ class S3Store:
             conditions["IfMatch"] = if_match
         if if_none_match:
             conditions["IfNoneMatch"] = "*"
-        try:
-            answer = self._client.put_object(
-                Bucket=self._bucket, Key=self._key(key), Body=body, **conditions
-            )
-        except ClientError as error:
-            raise self._translated(error, key, conditional=bool(conditions)) from error
+        full = self._key(key)
+        with self._asking(full):
+            try:
+                answer = self._client.put_object(
+                    Bucket=self._bucket, Key=full, Body=body, **conditions
+                )
+            except ClientError as error:
+                raise self._translated(error, key, conditional=bool(conditions)) from error
         return answer["ETag"]
+
+    @contextmanager
+    def _asking(self, full: str) -> Iterator[None]:
+        """Raise StoreError for what S3 refuses, and where it does not answer."""
+        try:
+            yield
+        except (ClientError, BotoCoreError, Boto3Error) as error:
+            raise StoreError(f"s3://{self._bucket}/{full}: {error}") from error
 
     def _not_read(self, error: ClientError, key: str) -> Exception:
         """S3 says that an object is missing only to who may list the whole bucket.

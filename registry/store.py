@@ -24,7 +24,10 @@ class StoredObject:
 
 
 class ObjectStore(Protocol):
-    """What every store can do. Keys are slash-separated; no part starts with a dot."""
+    """What every store can do. Keys are slash-separated; no part starts with a dot.
+
+    A store that does not answer, or refuses to, raises OSError: of S3 a StoreError.
+    """
 
     def get(self, key: str) -> StoredObject:
         """Read an object. Raises NotFoundError."""

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from registry.errors import RegistryError
+from registry.errors import RegistryError, StoreError
 from serving.billing import tasks
 from serving.billing.closed import AcceptedLoss
 from serving.billing.command import BillFormat
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None, *, now: dt.datetime | None = No
         return 2
     try:
         return _do(asked, config, now or dt.datetime.now(dt.UTC))
-    except (BillingError, RegistryError) as error:
+    except (BillingError, RegistryError, StoreError) as error:
         sys.stderr.write(f"billing: {error}\n")
         return 1
 

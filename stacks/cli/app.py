@@ -11,7 +11,7 @@ from pulumi import automation as auto
 from rich.console import Console
 from rich.markup import escape
 
-from registry.errors import RegistryError
+from registry.errors import RegistryError, StoreError
 from serving.billing.errors import BillingError
 from stacks.cli import (
     billing,
@@ -43,6 +43,14 @@ plan.register(app)
 reconciliation.register(app)
 
 INTERRUPTED = 130
+_EXPECTED = (
+    BillingError,
+    ConfigError,
+    RegistryError,
+    ReleaseError,
+    StoreError,
+    SupervisorError,
+)
 
 
 def main() -> None:
@@ -52,7 +60,7 @@ def main() -> None:
         signal.signal(signal.SIGINT, _interrupt)
     try:
         app(standalone_mode=True)
-    except (BillingError, ConfigError, RegistryError, ReleaseError, SupervisorError) as error:
+    except _EXPECTED as error:
         _fail(console, str(error))
     except auto.ConcurrentUpdateError:
         _fail(

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pulumi
 
-from registry.errors import RegistryError
+from registry.errors import RegistryError, StoreError
 from registry.release import ReleaseConflictError
 from stacks.config.load import ConfigError
 
@@ -15,5 +15,5 @@ def readable_errors() -> Iterator[None]:
     """Turn expected errors into `pulumi.RunError`: of any other the engine prints a traceback."""
     try:
         yield
-    except (ConfigError, ReleaseConflictError, RegistryError, ValueError) as error:
+    except (ConfigError, ReleaseConflictError, RegistryError, StoreError, ValueError) as error:
         raise pulumi.RunError(str(error)) from error

@@ -13,11 +13,11 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from registry import approvals, layout, pointer, publish, release_job
 from registry.adapter_check import AdapterFacts
+from registry.errors import StoreError
 from registry.evaluation import (
     CheckResult,
     Evaluation,
@@ -251,7 +251,7 @@ def test_a_trainer_that_turns_bad_is_refused(account: Account, live: Manifest) -
     )
     before = account.keys("registry")
     for attempt in attempts:
-        with pytest.raises(ClientError, match="AccessDenied"):
+        with pytest.raises(StoreError, match="AccessDenied"):
             attempt()
     assert account.keys("registry") == before
 

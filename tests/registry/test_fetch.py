@@ -120,5 +120,17 @@ def test_the_command_brings_all_and_says_what_is_missing(
     assert "URI=/absolute/path" in capsys.readouterr().err
 
 
+def test_what_s3_refuses_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setattr(sys, "argv", ["fetch", f"s3://no-such-bucket/a/b={tmp_path}/b"])
+    with mock_aws():
+        assert fetching.main() == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("s3://no-such-bucket/a/b: ")
+    assert "s3://no-such-bucket/a/b" in line.removeprefix("s3://no-such-bucket/a/b: ")
+
+
 def _files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]

@@ -2,14 +2,18 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from pathlib import Path
 
 import boto3
 import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.config import Config
 from moto import mock_aws
 
+from benchmarks.processes import free_port
 from registry.directory_store import DirectoryStore
-from registry.errors import NotFoundError, PreconditionFailedError, RegistryError
+from registry.errors import NotFoundError, PreconditionFailedError, RegistryError, StoreError
 from registry.s3_store import S3Store
 from registry.store import ObjectStore, open_store
 
@@ -126,6 +130,42 @@ def test_of_many_writers_one_wins(tmp_path: Path) -> None:
     _all(threads, threading.Thread.join)
     assert len(won) == 1
     assert store.get("lora-adapters/a/latest").data == str(won[0]).encode()
+
+
+def _calls(store: ObjectStore, path: Path) -> list[Callable[[], object]]:
+    return [
+        lambda: store.get("runs/a/b/status.json"),
+        lambda: store.get_to_file("runs/a/b/status.json", path),
+        lambda: store.put("runs/a/b/status.json", b"{}"),
+        lambda: store.list("runs/"),
+    ]
+
+
+def test_what_s3_refuses_is_an_error_of_the_store(tmp_path: Path) -> None:
+    client = boto3.client("s3", "us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+
+    def refuse(**_: object) -> tuple[AWSResponse, dict[str, object]]:
+        answer = AWSResponse("https://registry", HTTPStatus.FORBIDDEN, {}, None)
+        return answer, {"Error": {"Code": "AccessDenied", "Message": "Access Denied"}}
+
+    client.meta.events.register("before-call.s3", refuse)
+    for call in _calls(S3Store("registry", "prefix", client), tmp_path / "status.json"):
+        with pytest.raises(StoreError, match=r"s3://registry/prefix/runs/.*AccessDenied|Forbidden"):
+            call()
+
+
+def test_s3_that_does_not_answer_is_an_error_of_the_store(tmp_path: Path) -> None:
+    client = boto3.client(
+        "s3",
+        "us-east-1",
+        aws_access_key_id="x",
+        aws_secret_access_key="x",
+        endpoint_url=f"http://127.0.0.1:{free_port()}",
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+    for call in _calls(S3Store("registry", "prefix", client), tmp_path / "status.json"):
+        with pytest.raises(StoreError, match=r"s3://registry/prefix/runs/.*Could not connect"):
+            call()
 
 
 @pytest.mark.parametrize("uri", ["registry", "file://host/x", "file://", "http://x/y", "s3:///x"])
