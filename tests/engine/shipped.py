@@ -32,14 +32,24 @@ def read_environment(name: str, change: Change | None = None) -> ClusterStack:
     return cluster_stack(config)
 
 
-def read_domain(name: str, environment: str = "prod", **changes: Any) -> DomainStack:
-    """A shipped domain, as it is or with other values."""
-    config = raw(f"{environment}-{name}")
-    config["pipeline:domain"] |= changes
-    wanted = config["pipeline:domain"]["name"]
-    stack = parse(config, f"{environment}-{wanted}", wanted)
-    assert isinstance(stack, DomainStack)
-    return stack
+def read_domain(name: str, environment: str = "prod") -> DomainStack:
+    """A shipped domain."""
+    return _domain_stack(raw(f"{environment}-{name}"))
+
+
+def domain_like(name: str, other: str, environment: str = "prod") -> DomainStack:
+    """Another domain with everything that a shipped one has, below its own names."""
+    text = json.dumps(raw(f"{environment}-{name}")).replace(name, other)
+    config: dict[str, Any] = json.loads(text)
+    config["pipeline:domain"]["header_aliases"] = []
+    return _domain_stack(config)
+
+
+def _domain_stack(config: Mapping[str, Any]) -> DomainStack:
+    stack = f"{config['pipeline:environment']}-{config['pipeline:domain']['name']}"
+    found = parse(config, stack, stack)
+    assert isinstance(found, DomainStack)
+    return found
 
 
 def environment_program(stack: ClusterStack) -> Callable[[], None]:

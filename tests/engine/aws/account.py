@@ -18,7 +18,7 @@ from benchmarks.processes import free_port
 from tests.engine.aws.values import Plain
 
 _RESET_S = 60
-_KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
+_KEYS: dict[str, Any] = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
 
 
 class AwsError(Exception):
@@ -52,7 +52,8 @@ class Account:
     def _make(self, service: str) -> Any:
         # Path style, because the names of buckets do not resolve on this machine.
         config = Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1})
-        client = boto3.client(
+        make: Any = boto3.client
+        client = make(
             service, endpoint_url=self.url, region_name=self.region, config=config, **_KEYS
         )
         client.meta.events.register("before-sign", self._mark)

@@ -133,7 +133,7 @@ class Program:
 class EksStandIn(StandIn):
     """Constructs clusters."""
 
-    version = pulumi_eks._utilities.get_version()
+    version = pulumi_eks._utilities.get_version()  # type: ignore[no-untyped-call]
     # The engine lets no other provider construct.
     keeps_secrets = True
 

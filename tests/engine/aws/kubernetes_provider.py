@@ -53,7 +53,7 @@ class KubernetesStandIn(StandIn):
     Charts and files of objects are components without children: nothing is rendered.
     """
 
-    version = pulumi_kubernetes._utilities.get_version()
+    version = pulumi_kubernetes._utilities.get_version()  # type: ignore[no-untyped-call]
     # The engine lets no other provider construct.
     keeps_secrets = True
 

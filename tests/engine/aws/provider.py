@@ -41,7 +41,7 @@ class Operation:
 class AwsStandIn(StandIn):
     """Dispatches to one `Kind` for each resource type."""
 
-    version = pulumi_aws._utilities.get_version()
+    version = pulumi_aws._utilities.get_version()  # type: ignore[no-untyped-call]
 
     def __init__(self, account: Account) -> None:
         self.account = account
@@ -96,7 +96,8 @@ class AwsStandIn(StandIn):
             answer = function(self.account, plain(request.args))
         except ClientError as error:
             context.abort(grpc.StatusCode.UNKNOWN, f"{request.tok}: {error}")
-        return provider_pb2.InvokeResponse(**{"return": struct(answer)})
+        named: dict[str, Any] = {"return": struct(answer)}
+        return provider_pb2.InvokeResponse(**named)
 
     def Check(self, request: Any, context: Any) -> Any:  # noqa: N802
         kind = _kind(request, context)

@@ -19,7 +19,7 @@ _LARGEST_MESSAGE = 400 * 1024 * 1024
 _AT_ONCE = 32
 
 
-class StandIn(ResourceProviderServicer):  # type: ignore[misc]
+class StandIn(ResourceProviderServicer):
     """A provider that accepts every configuration."""
 
     version = "0.0.0"

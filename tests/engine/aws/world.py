@@ -41,7 +41,7 @@ class World:
     ) -> "WorldStack":
         """A stack in this world."""
         stack = open_stack(name, program=program, config=config or {}, state=self.state)
-        stack.workspace.env_vars.update(self.settings)
+        stack.workspace.env_vars = {**stack.workspace.env_vars, **self.settings}
         return WorldStack(stack)
 
     def stored(self, name: str) -> str:
@@ -63,13 +63,11 @@ class WorldStack:
 
     def preview(self) -> dict[str, int]:
         """What `up` would do."""
-        summary = self.stack.preview().change_summary
-        # The keys are plain texts, whatever their type says.
-        return {str(auto.OpType(kind).value): count for kind, count in summary.items()}
+        return _plain(self.stack.preview().change_summary)
 
     def up(self) -> dict[str, int]:
         """What was done."""
-        return dict(self.stack.up().summary.resource_changes or {})
+        return _plain(self.stack.up().summary.resource_changes)
 
     def destroy(self) -> dict[str, int]:
         """What was deleted; as the command does, after a preview.
@@ -77,7 +75,7 @@ class WorldStack:
         Without one the engine deletes everything else before it refuses what is protected.
         """
         self.stack.preview_destroy()
-        return dict(self.stack.destroy().summary.resource_changes or {})
+        return _plain(self.stack.destroy().summary.resource_changes)
 
     def unprotect(self) -> None:
         """Let the engine delete everything, as `pulumi state unprotect` does."""
@@ -90,7 +88,7 @@ class WorldStack:
 
     def refresh(self) -> dict[str, int]:
         """What had changed in the account."""
-        return dict(self.stack.refresh().summary.resource_changes or {})
+        return _plain(self.stack.refresh().summary.resource_changes)
 
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs."""
@@ -132,6 +130,11 @@ def new_world(
         if not checkpoints:
             settings |= {"PULUMI_EXPERIMENTAL": "true", "PULUMI_SKIP_CHECKPOINTS": "true"}
         yield World(StateDirectory(directory), aws, kubernetes, settings)
+
+
+def _plain(counts: Mapping[Any, int] | None) -> dict[str, int]:
+    """The keys are plain texts, whatever their type says."""
+    return {str(auto.OpType(kind).value): count for kind, count in (counts or {}).items()}
 
 
 def changes(counts: Mapping[str, int]) -> dict[str, int]:
