@@ -14,6 +14,10 @@ _CRON_FIELDS = (
 )
 _CRON_ITEM = re.compile(r"(?:\*|(?P<first>\d+)(?:-(?P<last>\d+))?)(?:/(?P<step>[1-9]\d*))?")
 
+NOT_BY_DIGEST = (
+    "not named by digest: write repository@sha256:<64 hex digits> "
+    "(`docker buildx imagetools inspect <image>` shows it)"
+)
 MAX_CRON_JOB_NAME = 52
 """Kubernetes appends eleven characters to a CronJob's name for its Jobs."""
 
@@ -24,12 +28,14 @@ def image_by_digest(image: str, place: str) -> str:
     Raises:
         ValueError: It has no digest.
     """
-    if not _DIGEST.fullmatch(image):
-        raise ValueError(
-            f"{place}: image {image!r} is not named by digest: write repository@sha256:<64 hex "
-            "digits> (`docker buildx imagetools inspect <image>` shows it)"
-        )
+    if not is_by_digest(image):
+        raise ValueError(f"{place}: image {image!r} is {NOT_BY_DIGEST}")
     return image
+
+
+def is_by_digest(image: str) -> bool:
+    """Whether it is `repository@sha256:<digest>`; a tag beside the digest changes nothing."""
+    return _DIGEST.fullmatch(image) is not None
 
 
 def cron_job_name(name: str, place: str) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from stacks.catalogue.regions import zones_of
-from stacks.config.base import Config
+from stacks.config.base import Config, written_as
 from stacks.config.network import ZONES, Network, ipv4_network
 from stacks.config.nodes import CapacityBlock, NodeGroups, NodePool, PoolNodes
 
@@ -18,7 +18,7 @@ _SKEW: Final = 3
 KubernetesVersion = Literal["1.34", "1.35", "1.36"]
 LogType = Literal["api", "audit", "authenticator", "controllerManager", "scheduler"]
 _ALL_LOGS: tuple[LogType, ...] = ("api", "audit", "authenticator", "controllerManager", "scheduler")
-Account = Annotated[str, StringConstraints(pattern=r"^\d{12}$")]
+Account = Annotated[str, written_as(r"[0-9]{12}", "12 digits in quotes")]
 AddonName = Literal[
     "vpc-cni",
     "kube-proxy",
@@ -29,7 +29,11 @@ AddonName = Literal[
 ]
 AddonVersion = Annotated[str, StringConstraints(pattern=r"^v\d+\.\d+\.\d+-eksbuild\.\d+$")]
 RoleArn = Annotated[
-    str, StringConstraints(pattern=r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+$")
+    str,
+    written_as(
+        r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+",
+        "arn:aws:iam::<account>:role/<name>",
+    ),
 ]
 
 

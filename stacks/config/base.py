@@ -1,8 +1,21 @@
 """Scalar types and the base of every configuration model."""
 
+import re
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+
+def written_as(pattern: str, form: str) -> AfterValidator:
+    """Check that all of a text matches; an error shows the form, such as `cr-<digits>`."""
+
+    def check(text: str) -> str:
+        if re.fullmatch(pattern, text) is None:
+            raise ValueError(f"must be written as {form}")
+        return text
+
+    return AfterValidator(check)
+
 
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]

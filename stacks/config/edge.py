@@ -6,16 +6,17 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
-from stacks.config.base import Config, Reason
+from stacks.config.base import Config, Reason, written_as
 
 _WIDEST = {4: 8, 6: 32}
 """Prefix lengths below which a range is as good as the whole internet."""
 
 HostName = Annotated[
     str,
-    StringConstraints(
-        pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+$",
-        max_length=253,
+    StringConstraints(max_length=253),
+    written_as(
+        r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+",
+        "a full host name in lower case, such as llm.example.com",
     ),
 ]
 ObjectName = Annotated[

@@ -2,13 +2,19 @@
 
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field
 
+from components.checks import NOT_BY_DIGEST, is_by_digest
 from stacks.config.base import Config
 
-ImageRef = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9][a-zA-Z0-9._:/-]*@sha256:[0-9a-f]{64}$")
-]
+
+def _by_digest(image: str) -> str:
+    if not is_by_digest(image):
+        raise ValueError(f"is {NOT_BY_DIGEST}")
+    return image
+
+
+ImageRef = Annotated[str, AfterValidator(_by_digest)]
 """`repository@sha256:…`: a tag can be moved to other code."""
 
 

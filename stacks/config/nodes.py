@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from serving.pod_reports.config import POOL_LABEL
 from stacks.catalogue.instances import Instance, instance
-from stacks.config.base import Config
+from stacks.config.base import Config, written_as
 
 NodePool = Literal["system", "slm", "llm", "training"]
 """What the label `custom-model-pipeline/pool` of a node says."""
@@ -18,7 +18,9 @@ GPU_TAINT: Final = "nvidia.com/gpu"
 PRODUCT_LABEL: Final = "nvidia.com/gpu.product"
 """Label that billing reads the GPU type of a node from."""
 
-ReservationId = Annotated[str, StringConstraints(pattern=r"^cr-[0-9a-f]{8,17}$")]
+ReservationId = Annotated[
+    str, written_as(r"cr-[0-9a-f]{8,17}", "cr-<digits>, the id of a capacity reservation")
+]
 DiskGib = Annotated[int, Field(ge=50, le=16_384)]
 
 

@@ -8,15 +8,15 @@ from registry.errors import RegistryError
 from registry.names import Reviewer
 from registry.signing import load_public_key
 from stacks.config.aws import RoleArn
-from stacks.config.base import Config
+from stacks.config.base import Config, written_as
 
 BucketUri = Annotated[
     str,
-    StringConstraints(
-        pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9][A-Za-z0-9._=-]*)*$"
+    written_as(
+        r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9][A-Za-z0-9._=-]*)*",
+        "s3://bucket or s3://bucket/prefix, without a slash at the end",
     ),
 ]
-"""`s3://bucket` or `s3://bucket/prefix`, without a slash at the end."""
 SecretName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
 
 

@@ -99,12 +99,15 @@ def test_a_network_that_cannot_be_is_refused(cidr, fix):
 @pytest.mark.parametrize(
     ("changes", "fix"),
     [
-        ({"account": "12345"}, "String should match pattern"),
+        ({"account": "12345"}, "written as 12 digits"),
         ({"region": "eu-centrl-1"}, "use eu-central-1"),
         ({"zones": (*ZONES[:2], "eu-central-1d")}, "eu-central-1a, eu-central-1b, eu-central-1c"),
         ({"zones": (*ZONES[:2], ZONES[0])}, "three different ones"),
         ({"version": "1.21"}, "Input should be '1.34', '1.35' or '1.36'"),
-        ({"admins": ["arn:aws:iam::123456789012:user/alice"]}, "String should match pattern"),
+        (
+            {"admins": ["arn:aws:iam::123456789012:user/alice"]},
+            "arn:aws:iam::<account>:role/<name>",
+        ),
         (
             {"viewers": ["arn:aws:iam::123456789012:role/platform/admins"]},
             "role/platform/admins is named twice",
@@ -137,7 +140,7 @@ def test_a_control_plane_that_cannot_be_is_refused(changes, fix):
         ({"llm": {**block(), "zone": "eu-central-1d"}}, "no subnet is in 'eu-central-1d'"),
         ({"llm": {**block(), "instance_type": "g6.48xlarge"}}, "no Capacity Blocks"),
         ({"llm": block(desired=3)}, "the block holds 2"),
-        ({"llm": block(id="i-0123456789")}, "String should match pattern"),
+        ({"llm": block(id="i-0123456789")}, "written as cr-<digits>"),
         ({"llm": block(version="1.36")}, "not ahead"),
         ({"llm": block(version="1.31")}, "at most 3 minor versions behind"),
         (

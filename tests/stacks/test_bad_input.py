@@ -80,6 +80,17 @@ def changed(stack: str, path: str, value: object) -> dict[str, Any]:
         ("edge.tls.issuer", ABSENT, "edge.tls.issuer: Field required"),
         ("gateway", {}, "gateway.kind: Field required"),
         ("gateway", {"kind": "bifrost"}, "gateway.image: Field required"),
+        (
+            "images.vllm",
+            "vllm/vllm-openai:v0.33.0",
+            "images.vllm: is not named by digest: write repository@sha256:<64 hex digits> "
+            "(`docker buildx imagetools inspect <image>` shows it) (is 'vllm/vllm-openai:v0.33.0')",
+        ),
+        (
+            "cluster.account",
+            "12345",
+            "cluster.account: must be written as 12 digits in quotes (is '12345')",
+        ),
         ("pools.large", {"model": "x"}, "pools.large: Input should be 'slm' or 'llm'"),
     ],
 )

@@ -33,7 +33,7 @@ _NONE = {"kind": "none", "reason": "a test cluster"}
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"hostname": "llm"}, "should match pattern"),
+        ({"hostname": "llm"}, "written as a full host name"),
         ({"hostname": "10.0.0.1"}, "an address cannot be a host name"),
         ({"load_balancer": {}}, "without them lets everybody connect"),
         ({"load_balancer": {"source_ranges": ["10.0.0.1/8"]}}, "has host bits set"),
@@ -101,7 +101,7 @@ def test_no_large_part_of_the_internet_gets_in_unless_it_is_said(prefix: int, ad
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"image": "maximhq/bifrost:v2.2.5"}, "should match pattern"),
+        ({"image": "maximhq/bifrost:v2.2.5"}, "write repository@sha256:<64 hex digits>"),
         (
             {"store": _POSTGRES, "encryption_key": {"secret": "s", "key": "k"}},
             "replicas is 2: with store.kind postgres",

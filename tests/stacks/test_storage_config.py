@@ -47,10 +47,10 @@ def test_the_least_that_must_be_said(values: dict[str, Any]) -> None:
     [
         ({"kind": "buckets"}, "people"),
         ({**BUCKETS, "people": {}}, "break_glass"),
-        ({**BUCKETS, "people": {"break_glass": "root"}}, "should match pattern"),
+        ({**BUCKETS, "people": {"break_glass": "root"}}, "written as arn:aws:iam::"),
         ({**BUCKETS, "superseded_days": 1}, "greater than or equal to 7"),
-        ({**EXISTING, "registry_uri": "s3://pipeline/registry/"}, "should match pattern"),
-        ({**EXISTING, "registry_uri": "file:///registry"}, "should match pattern"),
+        ({**EXISTING, "registry_uri": "s3://pipeline/registry/"}, "without a slash at the end"),
+        ({**EXISTING, "registry_uri": "file:///registry"}, "written as s3://bucket"),
         (
             {**EXISTING, "datasets_uri": "s3://pipeline"},
             "registry_uri s3://pipeline/registry overlap: give each a bucket",
