@@ -119,6 +119,18 @@ def test_kinds_of_operators_that_are_off_are_not_declared(
             assert not declared, f"{operator} is off"
 
 
+def test_prometheus_reads_the_whole_request_path(stack: ClusterStack, graph: Graph) -> None:
+    config = stack.environment
+    monitors = {
+        each.inputs["metadata"]["name"]
+        for each in graph.program.of_type("kubernetes:monitoring.coreos.com/v1:PodMonitor")
+    }
+    path = {"router", *(f"vllm-{pool}" for pool in config.served)}
+    if config.gateway.kind == "bifrost":
+        path.add("bifrost")
+    assert monitors & path == (set() if config.operators.prometheus == "off" else path)
+
+
 def test_what_an_edge_that_is_off_loses_is_said(stack: ClusterStack, graph: Graph) -> None:
     said = "there is no edge: no TLS, no routes; the router is reached by its Service only"
     assert (said in graph.warnings) == (stack.environment.operators.gateway_api == "off")

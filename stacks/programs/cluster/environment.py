@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import pulumi
 
+from components.bifrost import PORT as BIFROST_PORT
 from components.model_pool import PodGroup
 from components.pods import NAME_LABEL
 from components.router import PEERS as ROUTER_PEERS
@@ -246,6 +247,7 @@ class _Serving:
             router=_ROUTERS,
             prices=self.prices,
             max_body_mib=self.config.router.limits.max_body_mib,
+            scraping=scraping(self.config.operations.prometheus, BIFROST_PORT),
         )
 
     def _router_wiring(
@@ -275,9 +277,7 @@ class _Serving:
             secrets={**traces.secrets, **gateway.secrets},
             customer_keys=gateway.customer_keys,
             egress=(*traces.peers, *gateway.egress),
-            scraping=scraping(self.config.operations.prometheus, HTTP_PORT)
-            if self._has_prometheus
-            else None,
+            scraping=scraping(self.config.operations.prometheus, HTTP_PORT),
         )
 
     def _router_address(self, router: RouterEndpoint) -> RouterAddress:

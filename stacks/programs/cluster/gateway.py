@@ -75,15 +75,14 @@ class GatewayWiring:
     prices: PriceTable
     max_body_mib: int
     """Largest request body, as the router's."""
-    scraping: Scraping | None = None
+    scraping: Scraping
+    """How Prometheus reaches Bifrost, where there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gateway:
     """How the router reaches the pools."""
 
-    base_urls: Mapping[PoolName, str]
-    """Where requests of a pool go, without `/v1`."""
     via: Mapping[PoolName, Via] = field(default_factory=dict)
     """For the router's configuration; empty: it chooses among the servers itself."""
     secrets: Mapping[str, SecretKey] = field(default_factory=dict)
@@ -105,7 +104,7 @@ def declare_gateway(
         ValueError: The configuration names a pool that this environment does not have.
     """
     if isinstance(config, Direct):
-        return Gateway(base_urls={pool: each.url for pool, each in wiring.pools.items()})
+        return Gateway()
     return declare_bifrost(config, cluster, wiring)
 
 
@@ -135,7 +134,6 @@ def declare_bifrost(config: BifrostConfig, cluster: Cluster, wiring: GatewayWiri
     )
     key = SecretSource(env=key_variable(DEFAULT_KEY))
     return Gateway(
-        base_urls=dict.fromkeys(wiring.pools, component.url),
         via={
             pool: Via(url=component.url, provider=provider_of(pool), key=key)
             for pool in wiring.pools

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Final
 
 import pulumi
-from pulumi_kubernetes import core
 
 from components.background_service import Scraping
 from components.pods import NetworkPeer, Peer, PodPeer, Resources, SecretKey
@@ -72,23 +71,21 @@ class RouterWiring:
     """Variable with the gateway's key for each customer that has limits of its own there."""
     egress: Sequence[Peer] = ()
     """The receiver of traces, and the gateway before the pools."""
-    scraping: Scraping | None = None
+    scraping: Scraping
+    """How Prometheus reaches the routers, where there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RouterEndpoint:
     """What others need of the router."""
 
-    namespace: str
     service: str
     port: int
-    service_account: core.v1.ServiceAccount
-    component: RouterService
 
 
 def declare_router(config: RouterOptions, cluster: Cluster, wiring: RouterWiring) -> RouterEndpoint:
     """Declare the router of an environment."""
-    component = RouterService(
+    RouterService(
         f"{cluster.environment}-router",
         RouterArgs(
             provider=cluster.kubernetes,
@@ -111,13 +108,7 @@ def declare_router(config: RouterOptions, cluster: Cluster, wiring: RouterWiring
             scraping=wiring.scraping if "prometheus" in cluster.operators else None,
         ),
     )
-    return RouterEndpoint(
-        namespace=SERVING,
-        service=SERVICE,
-        port=HTTP_PORT,
-        service_account=component.service_account,
-        component=component,
-    )
+    return RouterEndpoint(service=SERVICE, port=HTTP_PORT)
 
 
 def _router(config: RouterOptions, wiring: RouterWiring) -> RouterConfig:
