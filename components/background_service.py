@@ -61,8 +61,7 @@ class BackgroundService(pulumi.ComponentResource):
     """Deployment of one pod, its configuration, ServiceAccount, NetworkPolicy and PodMonitor."""
 
     service_account: core.v1.ServiceAccount
-    """For a Pod Identity association with a role of its own."""
-    deployment: apps.v1.Deployment
+    """Who its pod is: for a binding of what it may ask the API."""
 
     def __init__(
         self, name: str, args: BackgroundServiceArgs, opts: pulumi.ResourceOptions | None = None
@@ -92,7 +91,7 @@ class BackgroundService(pulumi.ComponentResource):
             ),
             opts=child,
         )
-        self.deployment = apps.v1.Deployment(
+        deployment = apps.v1.Deployment(
             name,
             metadata=metadata(args.service, args.namespace),
             spec=_spec(args, config.metadata.name, self.service_account.metadata.name),
@@ -101,7 +100,7 @@ class BackgroundService(pulumi.ComponentResource):
         )
         if args.scraping is not None:
             _pod_monitor(name, args, args.scraping, child)
-        self.register_outputs({"deployment": self.deployment.metadata.name})
+        self.register_outputs({"deployment": deployment.metadata.name})
 
 
 def _config_map(

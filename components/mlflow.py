@@ -92,8 +92,6 @@ class MlflowArgs:
 class Mlflow(pulumi.ComponentResource):
     """Deployment with what it needs: Service, configuration, account, policy, budget, volume."""
 
-    service_account: core.v1.ServiceAccount
-    """For a Pod Identity association with a role of its own."""
     url: str
     """Inside the cluster."""
 
@@ -111,7 +109,7 @@ class Mlflow(pulumi.ComponentResource):
         super().__init__("pipeline:services:Mlflow", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self, provider=args.provider)
         self.url = f"http://{NAME}.{args.namespace}.svc:{PORT}"
-        self.service_account = core.v1.ServiceAccount(
+        account = core.v1.ServiceAccount(
             name,
             metadata=metadata(NAME, args.namespace),
             automount_service_account_token=False,
@@ -141,7 +139,7 @@ class Mlflow(pulumi.ComponentResource):
         apps.v1.Deployment(
             name,
             metadata=metadata(NAME, args.namespace),
-            spec=_deployment(args, config.metadata.name, self.service_account.metadata.name),
+            spec=_deployment(args, config.metadata.name, account.metadata.name),
             opts=pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=before)),
         )
         self.register_outputs({"url": self.url})

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from pulumi_kubernetes import core
 
@@ -81,22 +80,13 @@ class Engine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NodeToleration:
-    """A taint that is no obstacle."""
-
-    key: str
-    operator: Literal["Exists", "Equal"] = "Exists"
-    value: str | None = None
-    effect: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Nodes:
     """Where pods may run."""
 
     instance_types: Sequence[str] = ()
     selector: Mapping[str, str] = field(default_factory=dict)
-    tolerations: Sequence[NodeToleration] = ()
+    tolerations: Sequence[str] = ()
+    """Keys of their NoSchedule taints."""
 
 
 def engine_container(engine: Engine, probe_port: int) -> core.v1.ContainerArgs:
@@ -227,8 +217,6 @@ def node_affinity(nodes: Nodes) -> core.v1.AffinityArgs | None:
 def node_tolerations(nodes: Nodes) -> list[core.v1.TolerationArgs]:
     """Taints that are no obstacle."""
     return [
-        core.v1.TolerationArgs(
-            key=each.key, operator=each.operator, value=each.value, effect=each.effect
-        )
-        for each in nodes.tolerations
+        core.v1.TolerationArgs(key=key, operator="Exists", effect="NoSchedule")
+        for key in nodes.tolerations
     ]

@@ -89,13 +89,8 @@ class ModelPoolArgs:
 class ModelPool(pulumi.ComponentResource):
     """Deployment, two Services, and what keeps them available and apart."""
 
-    service_account: core.v1.ServiceAccount
-    """For a Pod Identity association: reads the weights and the registry."""
     deployment: apps.v1.Deployment
-    service: core.v1.Service
-    """One address for inference."""
-    pods_service: core.v1.Service
-    """Headless: its EndpointSlices list the pods."""
+    """What a scaler resizes."""
 
     def __init__(
         self, name: str, args: ModelPoolArgs, opts: pulumi.ResourceOptions | None = None
@@ -109,7 +104,7 @@ class ModelPool(pulumi.ComponentResource):
         """
         super().__init__("pipeline:serving:ModelPool", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self, provider=args.provider)
-        self.service_account = core.v1.ServiceAccount(
+        account = core.v1.ServiceAccount(
             name,
             metadata=_metadata(args, args.workload),
             automount_service_account_token=False,
@@ -118,22 +113,22 @@ class ModelPool(pulumi.ComponentResource):
         isolation = networking.v1.NetworkPolicy(
             name, metadata=_metadata(args, args.workload), spec=_network(args), opts=child
         )
-        self.deployment = _deployment(name, args, self.service_account, isolation, child)
+        self.deployment = _deployment(name, args, account, isolation, child)
         policy.v1.PodDisruptionBudget(
             name,
             metadata=_metadata(args, args.workload),
             spec=policy.v1.PodDisruptionBudgetSpecArgs(max_unavailable=1, selector=_selector(args)),
             opts=child,
         )
-        self.service = _service(name, args, child)
-        self.pods_service = _pods_service(f"{name}-pods", args, child)
+        service = _service(name, args, child)
+        pods_service = _pods_service(f"{name}-pods", args, child)
         if args.monitor_labels is not None:
             _pod_monitor(name, args, args.monitor_labels, child)
         self.register_outputs(
             {
                 "deployment": self.deployment.metadata.name,
-                "service": self.service.metadata.name,
-                "pods_service": self.pods_service.metadata.name,
+                "service": service.metadata.name,
+                "pods_service": pods_service.metadata.name,
             }
         )
 

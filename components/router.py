@@ -83,11 +83,6 @@ class RouterArgs:
 class RouterService(pulumi.ComponentResource):
     """StatefulSet with Services, ServiceAccount, Role, NetworkPolicy, budget and PodMonitor."""
 
-    service_account: core.v1.ServiceAccount
-    """For a Pod Identity association with the role of the router."""
-    service: core.v1.Service
-    stateful_set: apps.v1.StatefulSet
-
     def __init__(
         self, name: str, args: RouterArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
@@ -100,22 +95,22 @@ class RouterService(pulumi.ComponentResource):
         """
         super().__init__("pipeline:serving:Router", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self, provider=args.provider)
-        self.service_account = core.v1.ServiceAccount(
+        account = core.v1.ServiceAccount(
             name,
             metadata=metadata(SERVICE, args.namespace),
             automount_service_account_token=False,
             opts=child,
         )
-        binding = _allow_watching(name, args.namespace, self.service_account, child)
+        binding = _allow_watching(name, args.namespace, account, child)
         limits = _network_policy(name, args, child)
-        self.service, peers = _services(name, args.namespace, child)
-        self.stateful_set = apps.v1.StatefulSet(
+        service, peers = _services(name, args.namespace, child)
+        apps.v1.StatefulSet(
             name,
             metadata=metadata(SERVICE, args.namespace),
             spec=_spec(
                 args,
                 config_map=_config_map(name, args, child).metadata.name,
-                service_account=self.service_account.metadata.name,
+                service_account=account.metadata.name,
                 peers=peers.metadata.name,
             ),
             # The pods must not start before their limits stand, and cannot before they may watch.
@@ -129,7 +124,7 @@ class RouterService(pulumi.ComponentResource):
         _budget(name, args.namespace, child)
         if args.scraping is not None:
             _pod_monitor(name, args.namespace, args.scraping, child)
-        self.register_outputs({"service": self.service.metadata.name})
+        self.register_outputs({"service": service.metadata.name})
 
 
 def _config_map(name: str, args: RouterArgs, opts: pulumi.ResourceOptions) -> core.v1.ConfigMap:

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Final
 
 import pulumi
-from pulumi_kubernetes import core
 
 from components import adapter_sidecar, engine_gateway, model_engine
 from components.adapter_sidecar import ADAPTERS, PUBLIC_KEY, AdapterSidecar
 from components.engine_gateway import EngineGateway
-from components.model_engine import Engine, ModelVolume, Nodes, NodeToleration
+from components.model_engine import Engine, ModelVolume, Nodes
 from components.model_pool import ModelPool as PoolComponent
 from components.model_pool import ModelPoolArgs, PodGroup, PoolClients
 from components.pool_scaling import PoolScaling, PoolScalingArgs, Trigger
@@ -68,8 +67,6 @@ class PoolWiring:
     """Ask which adapters a server holds: the router, reconciliation."""
     metrics: PoolMetrics | None
     """None where no Prometheus is."""
-    after: tuple[pulumi.Resource, ...] = ()
-    """The namespace, and the operators whose kinds are declared here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +90,6 @@ class PoolEndpoint:
     adapter_sync_port: int
     metrics_port: int
     openai_url: str
-    service_account: core.v1.ServiceAccount
-    component: PoolComponent
 
 
 def declare_pools(
@@ -117,9 +112,7 @@ class _Declaration:
 
     def declare(self) -> PoolEndpoint:
         name = f"{self.cluster.environment}-pool-{self.pool}"
-        component = PoolComponent(
-            name, self._args(), pulumi.ResourceOptions(depends_on=list(self.wiring.after))
-        )
+        component = PoolComponent(name, self._args())
         if self._scaler is not None:
             self._scale(name, component, self._scaler)
         workload = f"vllm-{self.pool}"
@@ -137,8 +130,6 @@ class _Declaration:
             adapter_sync_port=ADAPTER_SYNC_PORT,
             metrics_port=PORTS.metrics,
             openai_url=f"http://{workload}-svc.{SERVING}.svc:{PORTS.inference}/v1",
-            service_account=component.service_account,
-            component=component,
         )
 
     @cached_property
@@ -236,9 +227,7 @@ class _Declaration:
             # Types are names of AWS; elsewhere the labels of the nodes must do.
             instance_types=[each.name for each in nodes.instances] if self.cluster.aws else (),
             selector=nodes.selector,
-            tolerations=()
-            if toleration is None
-            else (NodeToleration(key=toleration, effect="NoSchedule"),),
+            tolerations=() if toleration is None else (toleration,),
         )
 
     def _files(self) -> dict[str, pulumi.Input[str]]:

@@ -1,6 +1,6 @@
 """MLflow, what receives traces, and what both keep their data in."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -55,8 +55,6 @@ class Services:
     """What others need of the services."""
 
     mlflow_url: str
-    mlflow_secrets: Mapping[str, SecretKey]
-    """Environment variables of whoever writes runs; in every namespace that does."""
     mlflow_peer: PodPeer
     traces: TraceReceiver
     ready: Ready
@@ -105,7 +103,6 @@ def declare_services(
         langfuse.declare_langfuse(config.traces, cluster, stores, traced, charts, (*before, *roles))
     return Services(
         mlflow_url=mlflow_url(),
-        mlflow_secrets=_login(config),
         mlflow_peer=_peer(),
         traces=receiver_of(
             config,
