@@ -1,6 +1,7 @@
 """The programs that these tests run, and what happens where they are missing."""
 
 import os
+import subprocess
 import sys
 
 import pytest
@@ -36,9 +37,26 @@ def require_node() -> None:
         pytest.skip("a node needs Linux")
     if os.geteuid() != 0:
         pytest.skip("a node needs root: it makes namespaces, mounts and cgroups")
+    refused = _refused_by_the_kernel()
+    if refused:
+        pytest.skip(f"this machine, or the container that it is, lets no node be made: {refused}")
     require(*API_SERVER, *NODE)
     if node_packages.missing():
         _lacking(node_packages.advice())
+
+
+def _refused_by_the_kernel() -> str:
+    """What a node needs and even root may not have, as in an unprivileged container; or nothing."""
+    probe = (
+        "mount -t tmpfs tmpfs /mnt && ip link add name probe type bridge"
+        " && test -w /proc/sys/net/bridge/bridge-nf-call-iptables"
+    )
+    namespaces = ("unshare", "--net", "--mount", "--pid", "--fork", "sh", "-c", probe)
+    environment = {**os.environ, "PATH": node_packages.search_path()}
+    done = subprocess.run(namespaces, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode == 0:
+        return ""
+    return done.stderr.strip() or "no network filter for bridges"
 
 
 def _lacking(what: str) -> None:
