@@ -106,6 +106,7 @@ class Router:
         app.router.add_get("/v1/models", self._models)
         for path in _OPERATIONS:
             app.router.add_post(path, self._inference)
+        app.on_response_prepare.append(self._part_while_draining)
         return app
 
     def releases_of(self, domain: str) -> DomainReleases:
@@ -213,6 +214,16 @@ class Router:
             for name, served in visible
         ]
         return _json({"object": "list", "data": data})
+
+    async def _part_while_draining(self, _: web.Request, response: web.StreamResponse) -> None:
+        """Have a proxy send its next request on another connection, which finds another router.
+
+        It would reuse this one until the end, and lose the request that meets it.
+        """
+        if self.draining:
+            response.force_close()
+            # Too late for aiohttp, which has made the headers already.
+            response.headers["Connection"] = "close"
 
     async def _healthz(self, _: web.Request) -> web.Response:
         return web.Response(text="ok\n")

@@ -327,6 +327,16 @@ async def test_waiting_ends_with_the_time_limit_and_with_the_router(pods: Pods) 
         assert (await path.ask(key))[0] == 503
 
 
+async def test_a_router_that_drains_ends_each_connection_with_its_answer(pods: Pods) -> None:
+    key = await _two(pods)
+    async with routed(pods) as path:
+        _, _, headers = await path.ask(key)
+        assert headers.get("Connection") is None
+        path.router.drain()
+        status, _, headers = await path.ask(key)
+        assert (status, headers["Connection"]) == (200, "close")
+
+
 def test_a_pod_is_named_once(tmp_path: Path) -> None:
     address = {"pod": "a", "base_url": "http://h:1", "adapter_sync_url": "http://h:2"}
     PoolServers.model_validate_json(json.dumps({"servers": [address]}))
