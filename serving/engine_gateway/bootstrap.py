@@ -24,9 +24,15 @@ METRICS: Final = (("GET", "/metrics"),)
 ALIVE: Final = "/healthz"
 """Answered by Envoy itself, on the port for metrics."""
 
+ENGINE_LOST: Final = "X-Engine-Lost"
+"""Header of answers that Envoy makes because vLLM could not be reached, or ended before it had
+answered: to whoever asks the pod, the connection broke."""
+
 _EXTENSIONS: Final = "type.googleapis.com/envoy.extensions"
 _ENGINE: Final = "vllm"
 _MAX_CONNECTIONS: Final = 4096
+_LOST_FLAGS: Final = ("UF", "UC", "UR")
+"""Envoy's names for: no connection, connection ended, connection reset."""
 _CONTROL: Final = (
     "x-http-method",
     "x-method-override",
@@ -197,23 +203,24 @@ def _refused() -> Json:
 
 def _errors_as_json() -> Json:
     """Answers that Envoy makes because something failed; a flag tells them from a route's own."""
-    return {
-        "mappers": [
-            {
-                "filter": {"response_flag_filter": {}},
-                "body_format_override": {
-                    "json_format": {
-                        "error": {
-                            "message": "the model server did not answer: %LOCAL_REPLY_BODY% "
-                            "(%RESPONSE_CODE_DETAILS%)",
-                            "type": "gateway_error",
-                            "code": "%RESPONSE_FLAGS_LONG%",
-                        }
-                    }
-                },
+    body = {
+        "json_format": {
+            "error": {
+                "message": "the model server did not answer: %LOCAL_REPLY_BODY% "
+                "(%RESPONSE_CODE_DETAILS%)",
+                "type": "gateway_error",
+                "code": "%RESPONSE_FLAGS_LONG%",
             }
-        ]
+        }
     }
+    # The first filter that holds is the one that counts.
+    lost = {
+        "filter": {"response_flag_filter": {"flags": list(_LOST_FLAGS)}},
+        "headers_to_add": [{"header": {"key": ENGINE_LOST, "value": "%RESPONSE_FLAGS%"}}],
+        "body_format_override": body,
+    }
+    other = {"filter": {"response_flag_filter": {}}, "body_format_override": body}
+    return {"mappers": [lost, other]}
 
 
 def _engine(port: int) -> Json:

@@ -8,6 +8,7 @@ from typing import Final, Self
 
 import aiohttp
 
+from serving.engine_gateway.bootstrap import ENGINE_LOST
 from serving.router.bounds import MAX_ATTEMPTS
 from serving.router.errors import Refusal, RefusedError
 from serving.router.model_servers import Lease, ModelServers
@@ -123,12 +124,24 @@ class Upstream:
                     timeout=self._timeout,
                     allow_redirects=False,
                 )
+                _refuse_lost(response)
             except aiohttp.ClientConnectionError:
                 lease.lost()
                 raise
             lease.answered(response.status)
             unless_answered.pop_all()
             return Answer(response, lease)
+
+
+def _refuse_lost(response: aiohttp.ClientResponse) -> None:
+    """Take the word of a pod's Envoy, which goes on when vLLM ends, for a broken connection.
+
+    Raises:
+        aiohttp.ClientConnectionError: Envoy has no answer of vLLM.
+    """
+    if ENGINE_LOST in response.headers:
+        response.close()
+        raise aiohttp.ServerDisconnectedError(f"vLLM: {response.headers[ENGINE_LOST]}")
 
 
 async def _after_loss(servers: ModelServers, target: Serving, lost: Lease) -> Lease | None:

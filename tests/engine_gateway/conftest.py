@@ -20,6 +20,7 @@ class EngineStandIn(ThreadingHTTPServer):
     """Answers everything with 200 and what it was sent; knows no models.
 
     Unlike vLLM it refuses no method or path: what must not get in shows in `seen`.
+    It ends the connection of a request with `X-Test: end`.
     `/v1/completions` sends one chunk, then waits until the test lets it send the last one.
     """
 
@@ -42,6 +43,9 @@ class _Handler(BaseHTTPRequestHandler):
     def handle_any(self) -> None:
         self.server.seen.append((self.command, self.path))
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.headers.get("X-Test") == "end":
+            self.close_connection = True
+            return
         if self.path == "/v1/completions":
             self._stream()
             return

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from benchmarks.processes import ROOT, free_port, running
 from serving.engine_gateway.bootstrap import (
+    ENGINE_LOST,
     INFERENCE,
     METRICS,
     GatewayPorts,
@@ -279,3 +280,10 @@ def test_an_engine_that_is_down_gives_json_and_fails_the_probe(
             answer = alone.ask(method, path)
             assert answer.status == 503
             assert json.loads(answer.body)["error"]["type"] == "gateway_error"
+            assert answer.headers[ENGINE_LOST.lower()] == "UF"
+
+
+def test_an_engine_that_ends_before_it_answers_is_named_lost(gateway: Gateway) -> None:
+    answer = gateway.ask("POST", "/v1/embeddings", "X-Test: end")
+    assert (answer.status, answer.headers[ENGINE_LOST.lower()]) == (503, "UC")
+    assert ENGINE_LOST.lower() not in gateway.ask("POST", "/v1/embeddings").headers

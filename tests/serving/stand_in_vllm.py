@@ -32,6 +32,8 @@ class StandInVllm:
     first_delay_s: float = 0.0
     refuse_connections: int = 0
     """How many of the next requests are cut off before any byte of an answer."""
+    lost_by_envoy: int = 0
+    """How many of the next requests are answered as by the pod's Envoy when vLLM ends."""
     status: int | None = None
     """Answer inference with this status."""
     failing: set[str] = field(default_factory=set)
@@ -106,6 +108,9 @@ class StandInVllm:
             assert request.transport is not None
             request.transport.abort()
             raise web.HTTPServiceUnavailable
+        if self.lost_by_envoy > 0:
+            self.lost_by_envoy -= 1
+            return web.Response(status=503, headers={"X-Engine-Lost": "UC"})
         body = await request.json()
         if self.keep_requests:
             self.requests.append((dict(request.headers), body))

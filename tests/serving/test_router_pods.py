@@ -218,6 +218,17 @@ async def test_a_server_that_cannot_be_reached_is_left_alone_and_tried_again(pod
                 await asyncio.sleep(0.05)
 
 
+async def test_a_server_that_ends_behind_its_envoy_is_passed_over(pods: Pods) -> None:
+    key = await _two(pods)
+    async with routed(pods, poll_interval_s=3600) as path:
+        await path.answers(key, "bank-ledger-v1.0")
+        pods.all["vllm-1"].vllm.lost_by_envoy = 1000
+        for _ in range(8):
+            assert (await path.ask(key))[0] == 200
+    events = read_events(pods.world.ledger_dir).events
+    assert {event.server for event in events if event.attempts == 2} == {"vllm-0"}
+
+
 async def test_a_bad_adapter_takes_down_its_own_domain_alone(pods: Pods) -> None:
     key = await _two(pods)
     other = await pods.live("stock-order", "v1.0", "vllm-0", "vllm-1")
