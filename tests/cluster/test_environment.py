@@ -3,11 +3,15 @@
 The tests share one environment and run in the order of the file: each leaves it serving.
 """
 
+import contextlib
 import dataclasses
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import pytest
 import requests
@@ -37,6 +41,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(1500)]
 _CORRUPT, _SOUND = "bank-ledger", "stock-order"
 _ANSWERS_S = 180
 _ENDS_S = 180
+_STARTS_S = 400
 _SHIPPED_S = 120
 
 
@@ -153,8 +158,31 @@ def test_nobody_loads_adapters_into_a_model_server_from_outside_of_its_pod(world
         assert answer.status_code == requests.codes.forbidden
 
 
+def test_a_model_server_that_is_killed_under_load_fails_what_it_was_sending(world: World) -> None:
+    with load(world.customers) as running:
+        _until(lambda: len(running.answers) >= 2 * len(WORDS), _ANSWERS_S, "load")
+        _kill_engine(next(iter(world.model_pods().values())))
+        after = len(running.answers)
+        _until(lambda: len(running.answers) >= after + 4 * len(WORDS), _ANSWERS_S, "load goes on")
+    assert [each for each in running.failures() if not each.begun] == []
+    _assert_all_recorded(world, {each.request_id for each in running.answers})
+
+
+def _kill_engine(pod: Object) -> None:
+    """Kill vLLM alone: the pod and its sidecars go on, and the kubelet starts it again."""
+    killed = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            is_inside = pod["metadata"]["uid"] in (process / "cgroup").read_text()
+            if is_inside and b"vllm\0serve" in (process / "cmdline").read_bytes():
+                os.kill(int(process.name), signal.SIGKILL)
+                killed += 1
+    assert killed == 1
+
+
 def test_a_model_server_that_goes_under_load_loses_nothing(world: World) -> None:
     client = world.environment.node.client
+    _until(lambda: _all_hold_releases(world), _STARTS_S, "every model server holds every release")
     with load(world.customers) as running:
         _until(lambda: len(running.answers) >= 2 * len(WORDS), _ANSWERS_S, "load")
         name, pod = next(iter(world.model_pods().items()))
@@ -206,10 +234,18 @@ def test_a_corrupt_adapter_harms_its_own_domain_alone(world: World) -> None:
 
 def _failed(world: World) -> set[str]:
     """Served names that every model server which is ready could not load."""
-    ready = [pod for pod in world.model_pods().values() if has_condition(pod, "Ready")]
-    found = []
-    for pod in ready:
-        url = f"http://{pod['status']['podIP']}:{ADAPTER_SYNC_PORT}/status"
-        status = PodStatus.model_validate(requests.get(url, timeout=10).json())
-        found.append({name for name, _ in status.failed()})
+    found = [{name for name, _ in status.failed()} for status in _statuses(world)]
     return set.intersection(*found) if found else set()
+
+
+def _all_hold_releases(world: World) -> bool:
+    wanted = {f"{domain}-v1.0" for domain in WORDS}
+    held = [{name for name, _ in status.loaded()} for status in _statuses(world)]
+    return len(held) == config.SERVERS and all(wanted <= each for each in held)
+
+
+def _statuses(world: World) -> list[PodStatus]:
+    """What adapter-sync says in each pod that is ready."""
+    ready = [pod for pod in world.model_pods().values() if has_condition(pod, "Ready")]
+    urls = [f"http://{pod['status']['podIP']}:{ADAPTER_SYNC_PORT}/status" for pod in ready]
+    return [PodStatus.model_validate(requests.get(url, timeout=10).json()) for url in urls]
