@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIPELINE := .venv/bin/pipeline
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test test-cluster clean-state
+.PHONY: help setup up down test test-cluster test-environment clean-state
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,10 @@ test: setup ## linting, formatting, types and all tests
 test-cluster: setup ## tests on a Kubernetes of its own, compiled from source (a node needs root)
 	@$(PYTHON) tools/bootstrap.py --group cluster
 	@$(PYTHON) tools/test.py cluster
+
+test-environment: setup ## a whole environment with real vLLM on a node of its own (root, 16 GiB, 15 minutes)
+	@$(PYTHON) tools/bootstrap.py --group cluster
+	@.venv/bin/python -m pytest tests/cluster/test_environment.py
 
 clean-state: down ## also remove the local state: models, adapters, registry, ledger, logs
 	@rm -rf .local && echo "Removed .local/."

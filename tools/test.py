@@ -51,7 +51,13 @@ SUITES = (
     ),
     Suite("serving", ".venv-serving", "tests/serving"),
     Suite("train", ".venv-train", "tests/training_jobs/train_env"),
-    Suite("cluster", ".venv", "tests/cluster", by_name_only=True),
+    Suite(
+        "cluster",
+        ".venv",
+        "tests/cluster",
+        ("tests/cluster/test_environment.py",),
+        by_name_only=True,
+    ),
 )
 
 
