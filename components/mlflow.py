@@ -8,6 +8,7 @@ import pulumi_kubernetes as kubernetes
 from pulumi_kubernetes import apps, core, meta, networking, policy
 
 from components.checks import image_by_digest
+from components.mlflow_users import NAME as USERS
 from components.object_store import ObjectStoreAccess
 from components.pods import (
     CONFIG_DIRECTORY,
@@ -90,7 +91,7 @@ class MlflowArgs:
 
 
 class Mlflow(pulumi.ComponentResource):
-    """Deployment with what it needs: Service, configuration, account, policy, budget, volume."""
+    """Deployment with what it needs: Service, configuration, account, policies, budget, volume."""
 
     url: str
     """Inside the cluster."""
@@ -123,6 +124,7 @@ class Mlflow(pulumi.ComponentResource):
             opts=child,
         )
         before: list[pulumi.Resource] = [_policy(name, args, child)]
+        _policy_of_users(name, args, child)
         if isinstance(args.backend, VolumeBackend):
             before.append(_volume(name, args, args.backend, child))
         core.v1.Service(
@@ -164,6 +166,17 @@ def _policy(
         spec=network_policy(
             NAME, egress=[*args.egress, *args.object_store.peers], ingress=args.clients
         ),
+        opts=opts,
+    )
+
+
+def _policy_of_users(name: str, args: MlflowArgs, opts: pulumi.ResourceOptions) -> None:
+    """Jobs that make users, which hold the administrator's login, reach the server alone."""
+    server = PodPeer(namespace=args.namespace, labels={NAME_LABEL: NAME}, port=PORT)
+    networking.v1.NetworkPolicy(
+        f"{name}-users",
+        metadata=metadata(USERS, args.namespace),
+        spec=network_policy(USERS, egress=[server]),
         opts=opts,
     )
 

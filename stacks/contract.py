@@ -104,6 +104,8 @@ class KubernetesPlace(Config):
     kind: Literal["kubernetes"] = "kubernetes"
     access: Annotated[ContextAccess | EksAccess, Field(discriminator="kind")]
     training_namespace: str
+    operations_namespace: str
+    """Of MLflow."""
     infra_image: ImageRef
     train_image: ImageRef
     object_store: ObjectStorePlace
@@ -113,7 +115,7 @@ class KubernetesPlace(Config):
     training: TrainingNodes | None = None
     """None: no domain can be trained here."""
     mlflow_secret: str
-    """Secret in the training namespace with MLflow's username and password."""
+    """Secret in the namespace of MLflow with the login of its administrator."""
     evaluation_secret: str | None = None
     """Secret in the training namespace with the private key of verdicts; None where KMS signs."""
     evaluation_public_key: str

@@ -40,6 +40,11 @@ def jobs(
     return JobSpecs(domain, contract, substrate, observed).job
 
 
+def training_experiment(domain: str) -> str:
+    """MLflow's experiment for the training runs of a domain."""
+    return f"training/{domain}"
+
+
 def inputs_of(
     kind: StepKind, domain: TrainedDomain, contract: EnvironmentContract
 ) -> tuple[str, ...]:
@@ -128,7 +133,7 @@ class JobSpecs:
             base_directory=self._path(self.contract.pools[pool].base_model),
             work_directory=Path(self.substrate.data("work", self.domain.name, step.run_id)),
             mlflow_url=self.contract.mlflow_url,
-            experiment=f"training/{self.domain.name}",
+            experiment=training_experiment(self.domain.name),
         )
 
     def _publish(self, step: Step) -> PublishConfig:

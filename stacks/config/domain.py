@@ -155,6 +155,9 @@ class DomainConfig(Config):
     key_serials: tuple[int, ...] = Field(
         (1,), min_length=1, description="valid keys; add a number to rotate, remove the old later"
     )
+    mlflow_serial: int = Field(
+        1, ge=1, description="password with which training logs in to MLflow; raise it to rotate"
+    )
 
     @model_validator(mode="after")
     def _trains_whole_or_not_at_all(self) -> Self:

@@ -225,6 +225,9 @@ class MlflowTraces(Config):
 
     target: Literal["mlflow"]
     experiment: str = Field("inference", min_length=1, description="of the traces")
+    password_serial: int = Field(
+        1, ge=1, description="passwords of who writes and reads traces; raise it to rotate them"
+    )
 
 
 class OtlpTraces(Config):

@@ -10,8 +10,9 @@ import pulumi_kubernetes as kubernetes
 
 from components.job_accounts import JobAccounts, JobAccountsArgs
 from components.kubernetes_tenant import KubernetesTenant, KubernetesTenantArgs
+from components.mlflow_users import Login, MlflowUsers, MlflowUsersArgs
 from components.object_store import ObjectStoreAccess, credentials_in
-from components.pods import NetworkPeer, SecretKey
+from components.pods import NetworkPeer
 from registry.release import StepKind
 from serving.edge.policies import Bucket, domain_policy
 from stacks.config.domain import DomainConfig, TrainedDomain
@@ -21,16 +22,16 @@ from stacks.contract import (
     ObjectStorePlace,
     TrainingNodes,
 )
-from stacks.job_specs import inputs_of
+from stacks.job_specs import inputs_of, training_experiment
 from stacks.programs.cluster import access
 from stacks.programs.cluster.contract import PUBLIC_KEY
+from stacks.programs.cluster.mlflow_users import login_variables
 from stacks.programs.cluster.storage import EVALUATION_KEYS
 from stacks.programs.job_identities import declare_job_identities
 from stacks.programs.place import DomainPlace
 from substrates.kubernetes.jobs import JobPlacement, KubernetesJobs, Mounted, Size
 
 _STEPS: Final[tuple[StepKind, ...]] = get_args(StepKind)
-_MLFLOW_LOGIN: Final = ("username", "password")
 _SMALL: Final = Size(cpu="500m", memory="4Gi", disk="20Gi")
 _KEPT_VCPU, _KEPT_GIB = 1, 2
 """Of a training node, for what runs on every node."""
@@ -72,9 +73,12 @@ def declare_on_kubernetes(
     )
     placement = _placement(provider, place)
     if (trained := domain.trained) is not None:
+        login = _login(trained, place)
+        users = _mlflow_users(login, provider, contract, place)
         placement = replace(
             placement,
-            after=_identities(trained, contract, place),
+            after=(*_identities(trained, contract, place), users.ready),
+            secrets={"train": login_variables(login.secret)},
             service_accounts=_accounts(trained, provider, place),
         )
     return DomainPlace(jobs=KubernetesJobs(placement), key=tenant.key)
@@ -93,6 +97,38 @@ def _accounts(
         ),
     )
     return accounts.names
+
+
+def _login(domain: TrainedDomain, place: KubernetesPlace) -> Login:
+    """Training has the experiment of its domain, and may see no other."""
+    user = f"domain-{domain.name}"
+    return Login(
+        user=user,
+        serial=domain.mlflow_serial,
+        experiment=training_experiment(domain.name),
+        permission="EDIT",
+        namespace=place.training_namespace,
+        secret=f"mlflow-{user}",
+    )
+
+
+def _mlflow_users(
+    login: Login,
+    provider: kubernetes.Provider,
+    contract: EnvironmentContract,
+    place: KubernetesPlace,
+) -> MlflowUsers:
+    return MlflowUsers(
+        f"mlflow-{login.user}",
+        MlflowUsersArgs(
+            provider=provider,
+            namespace=place.operations_namespace,
+            image=place.infra_image,
+            url=contract.mlflow_url,
+            admin_secret=place.mlflow_secret,
+            logins=(login,),
+        ),
+    )
 
 
 def _policies(
@@ -131,7 +167,7 @@ def _placement(provider: kubernetes.Provider, place: KubernetesPlace) -> JobPlac
         service_accounts={},
         object_store=_object_store(place.object_store),
         files={PUBLIC_KEY: place.evaluation_public_key},
-        secrets={"train": _login(place.mlflow_secret)},
+        secrets={},
         mounted={"evaluate": Mounted(secret=place.evaluation_secret, path=EVALUATION_KEYS)}
         if place.evaluation_secret
         else {},
@@ -156,10 +192,3 @@ def _object_store(place: ObjectStorePlace) -> ObjectStoreAccess:
     secrets = {} if place.secret is None else credentials_in(place.secret)
     peers = tuple(NetworkPeer(cidr=cidr, port=port) for cidr, port in place.networks.items())
     return ObjectStoreAccess(environment=place.environment, secrets=secrets, peers=peers)
-
-
-def _login(secret: str) -> dict[str, SecretKey]:
-    # Where MLflow's own client looks.
-    return {
-        f"MLFLOW_TRACKING_{key.upper()}": SecretKey(secret=secret, key=key) for key in _MLFLOW_LOGIN
-    }

@@ -1,6 +1,7 @@
 """Pulumi provider of the local substrate: `pulumi-resource-pipeline`.
 
-Four resources, each a thin layer over `Workloads` or a file: Process, Job, Document, DomainKey.
+Process, Job and Document are thin layers over `Workloads` or a file; DomainKey and Password are
+random values, on clusters as well.
 The engine starts this program; it never runs inside the Pulumi program.
 """
 
@@ -50,6 +51,7 @@ class LocalProvider(Provider):
             "pipeline:local:Job": JobHandler(),
             "pipeline:local:Document": DocumentHandler(),
             "pipeline:local:DomainKey": DomainKeyHandler(),
+            "pipeline:local:Password": PasswordHandler(),
         }
 
     def _handler(self, qualified_type: str) -> "Handler":
@@ -284,6 +286,29 @@ class DomainKeyHandler(Handler):
         """Make a key of 256 random bits and its digest."""
         key = f"cmp_{inputs['domain']}_{secrets.token_urlsafe(32)}"
         return {"key": key, "key_hash": f"sha256:{hashlib.sha256(key.encode()).hexdigest()}"}
+
+    def read(self, state: Plain) -> Plain | None:
+        """Nothing outside the state to look at."""
+        return state
+
+    def delete(self, state: Plain) -> None:
+        """Nothing outside the state to remove."""
+
+
+class PasswordHandler(Handler):
+    """A random password of one user. It lives in the stack's state only, encrypted there."""
+
+    compared = frozenset({"user", "serial"})
+    replaced = compared
+
+    def identity(self, inputs: Plain) -> str:
+        """The user and the serial of the password."""
+        return f"{inputs['user']}-{inputs['serial']}"
+
+    def create(self, inputs: Plain) -> Plain:
+        """Make a password of 256 random bits."""
+        del inputs
+        return {"password": secrets.token_urlsafe(32)}
 
     def read(self, state: Plain) -> Plain | None:
         """Nothing outside the state to look at."""

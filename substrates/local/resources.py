@@ -57,3 +57,23 @@ class DomainKey(pulumi.CustomResource):
                 opts, pulumi.ResourceOptions(additional_secret_outputs=["key"])
             ),
         )
+
+
+class Password(pulumi.CustomResource):
+    """A random password of one user of a service."""
+
+    password: pulumi.Output[str]
+    """A secret: 43 characters of the URL-safe Base64 alphabet."""
+
+    def __init__(
+        self, name: str, *, user: str, serial: int, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        """Declare the password; a new serial makes a new one."""
+        super().__init__(
+            "pipeline:local:Password",
+            name,
+            {"user": user, "serial": serial, "password": None},
+            pulumi.ResourceOptions.merge(
+                opts, pulumi.ResourceOptions(additional_secret_outputs=["password"])
+            ),
+        )

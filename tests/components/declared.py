@@ -20,6 +20,7 @@ from pulumi.runtime.settings import reset_options
 COMPONENT = "pipeline:"
 KUBERNETES = "kubernetes:"
 DOMAIN_KEY = "pipeline:local:DomainKey"
+PASSWORD = "pipeline:local:Password"
 _SUFFIX = "-0a1b2c3d"
 _KUBECONFIG = json.dumps(
     {
@@ -33,6 +34,11 @@ _KUBECONFIG = json.dumps(
 def domain_key(serial: int) -> dict[str, str]:
     """What stands in for a random key and its hash."""
     return {"key": f"cmp_key_{serial}", "key_hash": f"sha256:{serial:064x}"}
+
+
+def password(user: str, serial: int) -> str:
+    """What stands in for a random password."""
+    return f"pw_{user}_{serial}"
 
 
 def revealed(value: Any) -> Any:
@@ -126,6 +132,8 @@ def _answers(args: mocks.MockResourceArgs) -> dict[str, Any]:  # noqa: PLR0911  
     """What a provider would add."""
     if args.typ == DOMAIN_KEY:
         return domain_key(int(args.inputs["serial"]))
+    if args.typ == PASSWORD:
+        return {"password": password(args.inputs["user"], int(args.inputs["serial"]))}
     if args.typ == "eks:index:Cluster":
         return {"clusterSecurityGroupId": "sg-cluster", "kubeconfigJson": _KUBECONFIG}
     if args.typ == "aws:eks/nodeGroup:NodeGroup":

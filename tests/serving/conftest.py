@@ -18,6 +18,6 @@ else:
     # A busy machine makes an example slow, not wrong.
     settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("busy")
-    from fixtures import mlflow_url, request_path, world
+    from fixtures import mlflow_url, mlflow_with_users, request_path, world
 
-    __all__ = ["mlflow_url", "request_path", "world"]
+    __all__ = ["mlflow_url", "mlflow_with_users", "request_path", "world"]

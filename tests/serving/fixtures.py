@@ -1,5 +1,6 @@
 """Fixtures: the request path, and the real MLflow."""
 
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -30,22 +31,52 @@ async def request_path(world: World) -> AsyncIterator[RequestPath]:
         yield RequestPath(world, vllm, sync, router, url, session)
 
 
+ADMIN = ("operator", "a-password-of-the-administrator")
+"""Login of the administrator of `mlflow_with_users`."""
+
+
 @pytest.fixture
 def mlflow_url(tmp_path: Path) -> Iterator[str]:
+    with _mlflow(tmp_path) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def mlflow_with_users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """MLflow as components/mlflow.py starts it, on SQLite."""
+    directory = tmp_path_factory.mktemp("mlflow")
+    auth = directory / "auth.ini"
+    auth.write_text(
+        "[mlflow]\ndefault_permission = NO_PERMISSIONS\n"
+        f"database_uri = sqlite:///{directory}/users.db\n"
+    )
+    environment = {
+        "MLFLOW_AUTH_CONFIG_PATH": str(auth),
+        "MLFLOW_AUTH_ADMIN_USERNAME": ADMIN[0],
+        "MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN[1],
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": "a-key-of-the-test",
+    }
+    with _mlflow(directory, "--app-name", "basic-auth", **environment) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def _mlflow(directory: Path, *options: str, **environment: str) -> Iterator[str]:
     assert _MLFLOW.exists(), "no .venv-mlflow: run `make setup`"
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [
-        str(_MLFLOW), "server", "--backend-store-uri", f"sqlite:///{tmp_path}/mlflow.db",
-        "--artifacts-destination", str(tmp_path / "artifacts"), "--host", "127.0.0.1",
-        "--port", str(port), "--workers", "1",
+        str(_MLFLOW), "server", "--backend-store-uri", f"sqlite:///{directory}/mlflow.db",
+        "--artifacts-destination", str(directory / "artifacts"), "--host", "127.0.0.1",
+        "--port", str(port), "--workers", "1", *options,
     ]  # fmt: skip
-    environment = {
+    quiet = {
         "DO_NOT_TRACK": "true",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         # The workers of MLflow's own job queue only make its start slower.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
-    log = tmp_path / "mlflow.log"
-    with running(command, log=log, ready_url=f"{url}/health", timeout_s=240, env=environment):
+    log = directory / "mlflow.log"
+    env = {**quiet, **environment}
+    with running(command, log=log, ready_url=f"{url}/health", timeout_s=240, env=env):
         yield url

@@ -10,6 +10,7 @@ def cluster_place() -> KubernetesPlace:
     return KubernetesPlace(
         access=ContextAccess(context="kind-pipeline"),
         training_namespace="pipeline-training",
+        operations_namespace="pipeline-operations",
         infra_image=f"example.org/infra@{DIGEST}",
         train_image=f"example.org/train@{DIGEST}",
         object_store=ObjectStorePlace(

@@ -24,7 +24,7 @@ from stacks.charts_lock import ARCHIVES, LockedChart, read_lock
 from stacks.config.load import ClusterStack, parse
 from stacks.paths import ROOT
 from stacks.programs.cluster import charts, environment
-from tests.components.declared import DOMAIN_KEY, Answer, Mocks, Program, declare
+from tests.components.declared import DOMAIN_KEY, PASSWORD, Answer, Mocks, Program, declare
 from tests.stacks.pool_configs import llm, on_cpu, slm
 
 SHIPPED: Final = ("dev", "staging", "prod")
@@ -41,6 +41,7 @@ SECRETS: Final = {
 }
 _ZEROS, _ONES = "0" * 64, "1" * 64
 _SECRET: Final = "kubernetes:core/v1:Secret"
+_MADE_SECRETS: Final = {DOMAIN_KEY: "key", PASSWORD: "password"}
 _PEM: Final = (
     Ed25519PrivateKey.from_private_bytes(b"7" * 32)
     .public_key()
@@ -85,11 +86,12 @@ class Engine(Mocks):
         id_, found = super().new_resource(args)
         if args.typ == _SECRET and args.resource_id:
             found["data"] = SECRETS
-        if args.typ == DOMAIN_KEY:
+        if args.typ in _MADE_SECRETS:
             # Which outputs are secret the resource's options say, and the engine heeds.
-            found["key"] = {
+            output = _MADE_SECRETS[args.typ]
+            found[output] = {
                 rpc._special_sig_key: rpc._special_secret_sig,
-                "value": found["key"],
+                "value": found[output],
             }
         return id_, found
 

@@ -12,15 +12,17 @@ import yaml
 
 from registry.names import PoolName
 from registry.release import Step, StepKind
+from serving.mlflow_users.config import MlflowUsersConfig
 from stacks import job_specs, main
 from stacks.config.load import DomainStack, parse
 from stacks.contract import EnvironmentContract, parse_contract
 from stacks.programs import domain as program
+from stacks.programs.cluster.context import OPERATIONS, TRAINING
 from stacks.programs.domain_place import declare_place
 from stacks.release_inputs import desired_release
 from substrates.kubernetes.jobs import object_name
 from substrates.workload import Job
-from tests.components.declared import Declared, revealed
+from tests.components.declared import Declared, password, revealed
 from tests.stacks import graph_rules as rules
 from tests.stacks.environments import (
     SECRETS,
@@ -37,6 +39,7 @@ SHIPPED_DOMAINS = ("bank-ledger", "stock-order", "insurance-contract")
 LONGEST = "domain-of-forty-characters-0123456789-ab"
 DOMAINS = (*SHIPPED_DOMAINS, "bank", "bank-ledger-2", "a", LONGEST)
 JOB = "kubernetes:batch/v1:Job"
+_MLFLOW_USERS = "pipeline:services:MlflowUsers"
 
 
 def domain_config(name: str, **changes: Any) -> dict[str, Any]:
@@ -100,7 +103,11 @@ def every_job(stack: DomainStack, contract: EnvironmentContract) -> dict[str, Ma
 
     graph = declare_program(build, stack.name)
     assert not rules.malformed(graph.program)
-    return {pod.owner.name.split("-")[-2]: pod.spec for pod in rules.pods(graph.program)}
+    return {
+        pod.owner.name.split("-")[-2]: pod.spec
+        for pod in rules.pods(graph.program)
+        if pod.namespace == TRAINING
+    }
 
 
 def of_kind(graph: Graph, kind: str) -> list[Declared]:
@@ -114,20 +121,21 @@ def test_shipped_domains_are_those_of_production() -> None:
         assert stack.environment == "prod"
 
 
-def test_a_domain_is_a_key_a_record_a_route_five_accounts_and_five_roles(
+def test_a_domain_is_a_key_a_record_a_route_a_user_of_mlflow_and_five_roles(
     graphs: Mapping[str, Graph],
 ) -> None:
     graph = graphs["bank-ledger"]
     names = {kind: {rules.identity(e)[2] for e in of_kind(graph, kind)} for kind in _KINDS}
-    assert names["ServiceAccount"] == {f"bank-ledger-{step}" for step in STEPS}
+    jobs = {f"bank-ledger-{step}" for step in STEPS}
+    assert names["ServiceAccount"] == {*jobs, "mlflow-domain-bank-ledger"}
     assert {key: len(found) for key, found in names.items()} == _KINDS
     roles = graph.program.of_type("aws:iam/role:Role")
     assert {role.inputs["path"] for role in roles} == {f"/pipeline-prod/{s}/" for s in STEPS}
     associations = graph.program.of_type("aws:eks/podIdentityAssociation:PodIdentityAssociation")
-    assert {each.inputs["serviceAccount"] for each in associations} == names["ServiceAccount"]
+    assert {each.inputs["serviceAccount"] for each in associations} == jobs
 
 
-_KINDS = {"ServiceAccount": 5, "Secret": 1, "HTTPRoute": 1, "TrafficPolicy": 1, "Job": 1}
+_KINDS = {"ServiceAccount": 6, "Secret": 3, "HTTPRoute": 1, "TrafficPolicy": 1, "Job": 2}
 
 
 @pytest.mark.parametrize(
@@ -155,9 +163,111 @@ def test_the_key_of_a_domain_is_nowhere_in_plain_text(
     graphs: Mapping[str, Graph], name: str
 ) -> None:
     graph = graphs[name]
-    assert not rules.leaks(graph.program, {**SECRETS, "key": "cmp_key_1"})
-    (secret,) = of_kind(graph, "Secret")
-    assert revealed(secret.inputs["stringData"]) == {"key": "cmp_key_1"}
+    made = {"key": "cmp_key_1", "password": mlflow_password(name)}
+    assert not rules.leaks(graph.program, {**SECRETS, **made})
+    assert secrets_of(graph)[TRAINING, f"domain-key-{name}"] == {"key": "cmp_key_1"}
+
+
+def secrets_of(graph: Graph) -> Mapping[tuple[str, str], Any]:
+    """What each Secret holds, by namespace and name."""
+    return {
+        rules.identity(each)[1:]: revealed(each.inputs["stringData"])
+        for each in of_kind(graph, "Secret")
+    }
+
+
+def mlflow_password(domain: str, serial: int = 1) -> str:
+    return password(f"pipeline-domain-{domain}", serial)
+
+
+def mlflow_job(graph: Graph) -> tuple[rules.Pod, MlflowUsersConfig]:
+    """The job that makes the user of a domain, and what it is told."""
+    (pod,) = (each for each in rules.pods(graph.program) if each.namespace == OPERATIONS)
+    (told,) = (
+        each.inputs["data"]["users.json"]
+        for each in of_kind(graph, "ConfigMap")
+        if "users.json" in each.inputs["data"]
+    )
+    return pod, MlflowUsersConfig.model_validate_json(told)
+
+
+def secrets_in(pod: rules.Pod) -> dict[str, tuple[str, str]]:
+    """Secret and key of each variable of a pod."""
+    return {
+        each["name"]: (ref["name"], ref["key"])
+        for container in pod.containers
+        for each in container["env"]
+        if (ref := each.get("valueFrom", {}).get("secretKeyRef"))
+    }
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+def test_training_logs_in_to_mlflow_as_its_domain(graphs: Mapping[str, Graph], name: str) -> None:
+    graph, login = graphs[name], f"mlflow-domain-{name}"
+    pod, told = mlflow_job(graph)
+    (user,) = told.users
+    assert (user.name, user.permission) == (f"pipeline-domain-{name}", "EDIT")
+    assert user.experiment == f"training/{name}"
+    held = secrets_of(graph)
+    assert held[TRAINING, login] == {"username": user.name, "password": mlflow_password(name)}
+    secret, key = secrets_in(pod)[str(user.password.env)]
+    assert held[OPERATIONS, secret][key] == mlflow_password(name)
+
+
+def test_no_job_of_a_domain_has_the_login_of_mlflows_administrator(
+    graphs: Mapping[str, Graph], contract: Mapping[str, Any], tmp_path: Path
+) -> None:
+    pod, told = mlflow_job(graphs["bank"])
+    admin = {str(told.admin_username.env), str(told.admin_password.env)}
+    assert {secrets_in(pod)[name] for name in admin} == {
+        ("mlflow", "username"),
+        ("mlflow", "password"),
+    }
+    parsed = parse_contract({**contract, "registry_uri": f"file://{tmp_path}"}, "prod")
+    for step, spec in every_job(domain_stack("bank"), parsed).items():
+        read = {
+            each["valueFrom"]["secretKeyRef"]["name"]
+            for container in [*spec["containers"], *spec.get("initContainers", [])]
+            for each in container["env"]
+            if "valueFrom" in each
+        }
+        assert read == ({"mlflow-domain-bank"} if step == "train" else set())
+
+
+def test_jobs_of_a_domain_wait_until_mlflow_knows_its_user(graphs: Mapping[str, Graph]) -> None:
+    users, job = sorted(
+        of_kind(graphs["bank"], "Job"), key=lambda each: each.parent != _MLFLOW_USERS
+    )
+    assert f"{users.type}::{users.name}" in job.after
+    # The engine waits for one that says nothing of it.
+    assert not users.inputs["metadata"].get("annotations")
+
+
+def test_another_serial_is_another_password_and_another_run(
+    graphs: Mapping[str, Graph], contract: Mapping[str, Any], tmp_path: Path
+) -> None:
+    rotated = declared(domain_stack("bank", mlflow_serial=2), contract, tmp_path)
+    assert secrets_of(rotated)[TRAINING, "mlflow-domain-bank"] == {
+        "username": "pipeline-domain-bank",
+        "password": mlflow_password("bank", 2),
+    }
+    before, after = (mlflow_job(graph)[0] for graph in (graphs["bank"], rotated))
+    assert before.spec == after.spec
+    # A Job cannot be changed: another template makes another one.
+    assert before.metadata != after.metadata
+
+
+def test_a_domain_that_trains_nothing_has_no_user(
+    contract: Mapping[str, Any], tmp_path: Path
+) -> None:
+    config = domain_config("plain")["pipeline:domain"]
+    bare = {key: config[key] for key in ("name", "customer", "header_aliases")}
+    raw_stack = domain_config("plain") | {"pipeline:domain": bare | {"pools": {"slm": "base"}}}
+    stack = parse(raw_stack, "prod-plain", "file")
+    assert isinstance(stack, DomainStack)
+    graph = declared(stack, contract, tmp_path)
+    assert list(secrets_of(graph)) == [(TRAINING, "domain-key-plain")]
+    assert not of_kind(graph, "Job")
 
 
 def test_roles_are_tagged_with_domain_and_customer(graphs: Mapping[str, Graph]) -> None:
@@ -191,7 +301,9 @@ def test_pods_of_a_job_are_selected_by_policies_of_the_environment(
 
 
 def test_a_job_is_submitted_once_and_not_waited_for(graphs: Mapping[str, Graph]) -> None:
-    (job,) = of_kind(graphs["bank-ledger"], "Job")
+    (job,) = (
+        each for each in of_kind(graphs["bank-ledger"], "Job") if each.parent != _MLFLOW_USERS
+    )
     assert job.inputs["metadata"]["annotations"]["pulumi.com/skipAwait"] == "true"
     assert "ttlSecondsAfterFinished" not in job.inputs["spec"]
 

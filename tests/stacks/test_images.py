@@ -18,7 +18,12 @@ _FILE = ROOT / "images" / "Dockerfile"
 _BAKE = ROOT / "images" / "docker-bake.hcl"
 _PACKAGES = ("registry", "serving", "training_jobs", "stacks", "components", "substrates")
 _MODULES = {
-    "infra": ("serving.billing", "serving.reconciliation", "registry.release_job"),
+    "infra": (
+        "serving.billing",
+        "serving.reconciliation",
+        "serving.mlflow_users",
+        "registry.release_job",
+    ),
     "serving": (
         "serving.router",
         "serving.cluster_watch",

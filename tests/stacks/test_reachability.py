@@ -13,7 +13,7 @@ from components.pods import NAME_LABEL
 from stacks.config.load import ClusterStack, load
 from stacks.paths import ROOT
 from stacks.programs.cluster import environment
-from stacks.programs.cluster.context import SERVING, TRAINING
+from stacks.programs.cluster.context import OPERATIONS, SERVING, TRAINING
 from tests.components.declared import Program, declare
 from tests.stacks.cluster.world import IMAGES
 
@@ -34,6 +34,9 @@ class Pods:
     namespace: str
     name: str
     labels: Mapping[str, str]
+
+
+_MLFLOW_USERS = Pods(OPERATIONS, "mlflow-users", {NAME_LABEL: "mlflow-users"})
 
 
 @cache
@@ -58,6 +61,7 @@ def _pods() -> Iterator[Pods]:
         metadata = each.inputs["metadata"]
         yield Pods(metadata["namespace"], metadata["name"], template["metadata"]["labels"])
     # Jobs are the domain stacks', gateway pods kgateway's.
+    yield _MLFLOW_USERS
     for step in _STEPS:
         yield Pods(TRAINING, f"job-{step}", {NAME_LABEL: f"job-{step}"})
     yield Pods(SERVING, "edge", EDGE_LABELS)
@@ -138,3 +142,13 @@ def test_jobs_reach_no_api_of_the_cluster_and_nobody_reaches_them() -> None:
         # The VPC, by HTTPS, and the agent of Pod Identity.
         assert networks == ["10.20.0.0/18", "169.254.170.23/32"], step
         assert not any(_takes(each, job) for each in _pods())
+
+
+def test_jobs_that_make_users_of_mlflow_reach_nothing_else() -> None:
+    reach = {each.name for each in _pods() if _sends(_MLFLOW_USERS, each)}
+    assert reach == {"mlflow"}
+    assert not any(_takes(each, _MLFLOW_USERS) for each in _pods())
+    # DNS, and the server: no network.
+    assert not any(
+        "ipBlock" in peer for rule in _rules(_MLFLOW_USERS, "egress") for peer in rule["to"]
+    )

@@ -26,7 +26,7 @@ from stacks.contract import (
     TrainingNodes,
 )
 from stacks.programs.cluster.base import Base, context_of
-from stacks.programs.cluster.context import SERVING, TRAINING
+from stacks.programs.cluster.context import OPERATIONS, SERVING, TRAINING
 from stacks.programs.cluster.edge import EdgeOutputs
 from stacks.programs.cluster.pools import PoolEndpoint
 from stacks.programs.cluster.services import Services
@@ -121,6 +121,7 @@ def _place(parts: Parts, known: _Known) -> KubernetesPlace:
     return KubernetesPlace(
         access=_access(parts, known),
         training_namespace=TRAINING,
+        operations_namespace=OPERATIONS,
         infra_image=config.images.infra,
         train_image=config.images.train,
         object_store=_object_store(parts.base.cluster.object_store),

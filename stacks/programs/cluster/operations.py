@@ -203,7 +203,7 @@ def _declare_billing(
             reconciliation=compared.model_dump_json(),
             object_store=cluster.object_store,
             traces=wiring.traces.peers,
-            trace_credentials=wiring.traces.secrets,
+            trace_credentials=wiring.traces.reading,
         ),
         pulumi.ResourceOptions(depends_on=[*wiring.after, *roles]),
     )

@@ -19,7 +19,7 @@ from components.mlflow import (
     PostgresBackend,
     VolumeBackend,
 )
-from components.pods import NAME_LABEL, PodPeer, SecretKey
+from components.pods import NAME_LABEL, PodPeer
 from components.postgres import Postgres
 from stacks.config.services import LangfuseTraces, RdsPostgres, ServicesConfig, SqliteVolume
 from stacks.programs.cluster import langfuse
@@ -32,6 +32,7 @@ from stacks.programs.cluster.context import (
     Workload,
 )
 from stacks.programs.cluster.langfuse import Charts
+from stacks.programs.cluster.mlflow_users import declare_users_of_traces
 from stacks.programs.cluster.secrets import Ready, SecretNeed, declare_secrets
 from stacks.programs.cluster.stores import ServiceStores, postgres_of, postgres_peers
 from stacks.programs.cluster.traces import TraceReceiver, receiver_of
@@ -97,7 +98,8 @@ def declare_services(
         after=after,
     )
     before = (*after, *ready.values())
-    _declare_mlflow(config, cluster, stores, (*before, *bind("mlflow", OPERATIONS, NAME)))
+    server = _declare_mlflow(config, cluster, stores, (*before, *bind("mlflow", OPERATIONS, NAME)))
+    declare_users_of_traces(config, cluster, url=mlflow_url(), after=(*before, server))
     if traced is not None and isinstance(config.traces, LangfuseTraces):
         roles = bind("langfuse", LANGFUSE, SERVICE_ACCOUNT)
         langfuse.declare_langfuse(config.traces, cluster, stores, traced, charts, (*before, *roles))
@@ -108,7 +110,6 @@ def declare_services(
             config,
             cluster.environment,
             mlflow_url=mlflow_url(),
-            mlflow_login=_login(config),
             mlflow=_peer(),
         ),
         ready=ready,
@@ -120,28 +121,20 @@ def mlflow_url() -> str:
     return f"http://{NAME}.{OPERATIONS}.svc:{PORT}"
 
 
-def _login(config: ServicesConfig) -> dict[str, SecretKey]:
-    # Where MLflow's own client looks.
-    return {
-        f"MLFLOW_TRACKING_{key.upper()}": SecretKey(secret=config.mlflow.secret, key=key)
-        for key in _LOGIN
-    }
-
-
 def _peer() -> PodPeer:
     return PodPeer(namespace=OPERATIONS, labels={NAME_LABEL: NAME}, port=PORT)
 
 
 def _needs(config: ServicesConfig) -> list[SecretNeed]:
-    """The server's own Secret, and its login for the router, the jobs and the reconciliation."""
-    secret = config.mlflow.secret
-    server = (*_LOGIN, "flask-secret-key")
+    """The server's own Secrets. Nobody else has the login of its administrator."""
     needs = [
-        SecretNeed(key=_KEY, namespace=OPERATIONS, secret=secret, properties=server),
-        SecretNeed(key=_KEY, namespace=TRAINING, secret=secret, properties=_LOGIN),
+        SecretNeed(
+            key=_KEY,
+            namespace=OPERATIONS,
+            secret=config.mlflow.secret,
+            properties=(*_LOGIN, "flask-secret-key"),
+        )
     ]
-    if config.traces.target == "mlflow":
-        needs.append(SecretNeed(key=_KEY, namespace=SERVING, secret=secret, properties=_LOGIN))
     if config.mlflow.database.kind == "external":
         needs.append(
             SecretNeed(

@@ -18,6 +18,7 @@ from serving.tracing.config import (
 )
 from stacks.config.services import LangfuseTraces, MlflowTraces, OtlpTraces, ServicesConfig
 from stacks.programs.cluster.context import LANGFUSE
+from stacks.programs.cluster.mlflow_users import login_variables, reader, writer
 
 LANGFUSE_WEB_PORT: Final = 3000
 LANGFUSE_WEB: Final = {NAME_LABEL: "langfuse", "app": "web"}
@@ -36,7 +37,9 @@ class TraceReceiver:
     """Of the routers."""
     peers: tuple[Peer, ...]
     secrets: Mapping[str, SecretKey]
-    """Environment variables of the routers, and of the reconciliation."""
+    """Environment variables of the routers."""
+    reading: Mapping[str, SecretKey]
+    """Environment variables of the reconciliation."""
     compared: AnyTraces | None
     """What the reconciliation asks; None: nothing can be asked."""
 
@@ -51,31 +54,26 @@ def receiver_of(
     environment: str,
     *,
     mlflow_url: str,
-    mlflow_login: Mapping[str, SecretKey],
     mlflow: PodPeer,
 ) -> TraceReceiver:
     """Where the traces of an environment go."""
     traces = config.traces
     if isinstance(traces, MlflowTraces):
-        return _mlflow(traces, environment, mlflow_url, mlflow_login, mlflow)
+        return _mlflow(traces, environment, mlflow_url, mlflow)
     if isinstance(traces, LangfuseTraces):
         return _langfuse(traces, environment)
     return _otlp(traces, environment)
 
 
-def _mlflow(
-    traces: MlflowTraces,
-    environment: str,
-    url: str,
-    login: Mapping[str, SecretKey],
-    server: PodPeer,
-) -> TraceReceiver:
+def _mlflow(traces: MlflowTraces, environment: str, url: str, server: PodPeer) -> TraceReceiver:
+    login = login_variables(writer(traces).secret)
     user, password = (SecretSource(env=name) for name in login)
     target = MlflowTarget(url=url, experiment=traces.experiment, username=user, password=password)
     return TraceReceiver(
         tracing=TracingConfig(target=target, environment=environment),
         peers=(server,),
         secrets=login,
+        reading=login_variables(reader(traces).secret),
         compared=ComparedMlflow(url=url, experiment=traces.experiment),
     )
 
@@ -85,12 +83,12 @@ def _langfuse(traces: LangfuseTraces, environment: str) -> TraceReceiver:
     target = LangfuseTarget(
         url=url, public_key=SecretSource(env=_PUBLIC), secret_key=SecretSource(env=_SECRET)
     )
+    project = {name: SecretKey(secret=traces.secret, key=key) for name, key in PROJECT_KEYS.items()}
     return TraceReceiver(
         tracing=TracingConfig(target=target, environment=environment),
         peers=(PodPeer(namespace=LANGFUSE, labels=LANGFUSE_WEB, port=LANGFUSE_WEB_PORT),),
-        secrets={
-            name: SecretKey(secret=traces.secret, key=key) for name, key in PROJECT_KEYS.items()
-        },
+        secrets=project,
+        reading=project,
         compared=ComparedLangfuse(url=url, environment=environment),
     )
 
@@ -102,5 +100,6 @@ def _otlp(traces: OtlpTraces, environment: str) -> TraceReceiver:
         tracing=TracingConfig(target=OtlpTarget(endpoint=traces.endpoint), environment=environment),
         peers=tuple(NetworkPeer(cidr=cidr, port=port) for cidr in traces.networks),
         secrets={},
+        reading={},
         compared=None,
     )

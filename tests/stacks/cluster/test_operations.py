@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from components.pods import NAME_LABEL, PodPeer, SecretKey
+from components.pods import NAME_LABEL, PodPeer
 from serving.billing.config import BillingConfig
 from serving.billing.prices import read_prices
 from serving.exporter.config import ExporterConfig
@@ -24,6 +24,7 @@ from stacks.config.operations import OperationsConfig
 from stacks.config.services import ServicesConfig
 from stacks.paths import ROOT
 from stacks.programs.cluster.context import OPERATIONS, SERVING
+from stacks.programs.cluster.mlflow_users import login_variables
 from stacks.programs.cluster.operations import (
     CountedPool,
     CountedRouter,
@@ -35,10 +36,7 @@ from tests.components import kubernetes_schema
 from tests.components.declared import Program, declare
 from tests.stacks.cluster.world import ALL, IMAGES, Binder, eks
 
-_LOGIN = {
-    f"MLFLOW_TRACKING_{key.upper()}": SecretKey(secret="mlflow", key=key)
-    for key in ("username", "password")
-}
+_LOGIN = login_variables("mlflow-reconciliation-1")
 _MLFLOW = PodPeer(namespace=OPERATIONS, labels={NAME_LABEL: "mlflow"}, port=5000)
 _CRON_JOB = "kubernetes:batch/v1:CronJob"
 _DEPLOYMENT = "kubernetes:apps/v1:Deployment"
@@ -80,7 +78,6 @@ def _wiring(binder: Binder) -> OperationsWiring:
             services,
             "prod",
             mlflow_url="http://mlflow.pipeline-operations.svc:5000",
-            mlflow_login=_LOGIN,
             mlflow=_MLFLOW,
         ),
         bind=binder,

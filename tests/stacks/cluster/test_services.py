@@ -11,6 +11,7 @@ from pulumi.runtime.rpc import is_rpc_secret
 
 from components.charts import ChartSource
 from components.pods import NetworkPeer
+from serving.mlflow_users.config import MlflowUsersConfig
 from stacks.config.load import ConfigError
 from stacks.config.services import ServicesConfig
 from stacks.programs.cluster.context import LANGFUSE, OPERATIONS, SERVING, TRAINING, Cluster
@@ -18,11 +19,12 @@ from stacks.programs.cluster.namespaces import declare_namespaces
 from stacks.programs.cluster.services import Services, declare_services
 from stacks.programs.cluster.stores import ServiceStores
 from tests.components import kubernetes_schema
-from tests.components.declared import Program, declare
+from tests.components.declared import Program, declare, password, revealed
 from tests.stacks.cluster.world import DIGEST, KEY, STORES, Binder, Engine, eks, existing
 
 _EXTERNAL_SECRET = "kubernetes:external-secrets.io/v1:ExternalSecret"
 _DEPLOYMENT = "kubernetes:apps/v1:Deployment"
+_CONFIG_MAP = "kubernetes:core/v1:ConfigMap"
 _POLICY = "kubernetes:networking.k8s.io/v1:NetworkPolicy"
 _RDS = "aws:rds/instance:Instance"
 _VALKEY = "aws:elasticache/replicationGroup:ReplicationGroup"
@@ -54,11 +56,8 @@ MANAGER = {
     "pipeline/prod/langfuse": {},
     "pipeline/prod/langfuse-valkey": {"password": TOKEN},
 }
-_LOGIN = ("username", "password")
 IN_CLUSTER = {
-    f"{OPERATIONS}/mlflow": (*_LOGIN, "flask-secret-key"),
-    f"{SERVING}/mlflow": _LOGIN,
-    f"{TRAINING}/mlflow": _LOGIN,
+    f"{OPERATIONS}/mlflow": ("username", "password", "flask-secret-key"),
 }
 
 
@@ -151,7 +150,10 @@ def test_every_object_is_one_that_kubernetes_takes(
     for each in objects:
         assert each.parent.startswith("pipeline:")
         assert "::cluster::" in each.provider
-        kubernetes_schema.check(each.type, each.inputs)
+        inputs = dict(each.inputs)
+        if "stringData" in inputs:
+            inputs["stringData"] = revealed(inputs["stringData"])
+        kubernetes_schema.check(each.type, inputs)
 
 
 def test_what_is_in_the_account_is_named_tagged_and_provided(
@@ -222,7 +224,7 @@ def test_external_secrets_bring_each_reader_what_it_reads(
     assert set(found) == set(services.ready)
     keys = {place: {each["secretKey"] for each in spec["data"]} for place, spec in found.items()}
     assert keys[OPERATIONS, "mlflow"] == {"username", "password", "flask-secret-key"}
-    assert keys[TRAINING, "mlflow"] == {"username", "password"}
+    assert {place for place in keys if place[1] == "mlflow"} == {(OPERATIONS, "mlflow")}
     # Routers and reconciliation have the keys of the project, and nothing else of Langfuse.
     project = {"project-public-key", "project-secret-key"}
     assert keys[SERVING, "langfuse"] == keys[OPERATIONS, "langfuse"] == project
@@ -308,7 +310,7 @@ def test_mlflow_is_restricted_probed_and_closed(world: str, request: pytest.Fixt
     host = urlsplit(services.mlflow_url).netloc
     assert host in _environment(server)["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
     assert "*" not in _environment(server)["MLFLOW_SERVER_ALLOWED_HOSTS"]
-    (config,) = program.of_type("kubernetes:core/v1:ConfigMap")
+    (config,) = (each for each in program.of_type(_CONFIG_MAP) if "auth.ini" in each.inputs["data"])
     assert "default_permission = NO_PERMISSIONS" in config.inputs["data"]["auth.ini"]
     secret = {each["name"] for each in server["env"] if "valueFrom" in each}
     assert secret >= {"MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"}
@@ -416,8 +418,53 @@ def test_the_router_and_the_reconciliation_are_told_the_same_receiver(
         assert traces.tracing.target.kind == traces.compared.kind
         assert traces.tracing.target.url == traces.compared.url
         assert traces.tracing.environment == "prod"
-    assert set(small[1].traces.secrets) == {"MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"}
+    for login in (small[1].traces.secrets, small[1].traces.reading):
+        assert set(login) == {"MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"}
     assert set(on_aws[1].traces.secrets) == {"LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY"}
+
+
+def test_routers_may_write_traces_and_the_reconciliation_may_read_them(
+    small: tuple[Program, Services, Binder],
+) -> None:
+    program, services, _ = small
+    (told,) = (
+        each.inputs["data"]["users.json"]
+        for each in program.of_type(_CONFIG_MAP)
+        if "users.json" in each.inputs["data"]
+    )
+    users = {each.name: each for each in MlflowUsersConfig.model_validate_json(told).users}
+    assert {name: (user.permission, user.experiment) for name, user in users.items()} == {
+        "pipeline-router": ("EDIT", "inference"),
+        "pipeline-reconciliation": ("READ", "inference"),
+    }
+    held = {
+        (each.inputs["metadata"]["namespace"], each.inputs["metadata"]["name"]): revealed(
+            each.inputs["stringData"]
+        )
+        for each in program.of_type("kubernetes:core/v1:Secret")
+        if "stringData" in each.inputs
+    }
+    for namespace, name, login in (
+        (SERVING, "pipeline-router", services.traces.secrets),
+        (OPERATIONS, "pipeline-reconciliation", services.traces.reading),
+    ):
+        (secret,) = {each.secret for each in login.values()}
+        assert held[namespace, secret] == {"username": name, "password": password(name, 1)}
+    # What is in a component waits with it: here, for the server.
+    component = program.one("pipeline:services:MlflowUsers", "mlflow-traces")
+    assert "kubernetes:apps/v1:Deployment::prod-mlflow" in component.after
+
+
+def test_the_login_of_the_administrator_is_in_no_other_namespace(
+    on_aws: tuple[Program, Services, Binder], small: tuple[Program, Services, Binder]
+) -> None:
+    for program, services, _ in (on_aws, small):
+        assert {place for place in services.ready if place[1] == "mlflow"} == {
+            (OPERATIONS, "mlflow")
+        }
+        policy = program.one(_POLICY, "prod-mlflow-users").inputs["spec"]
+        ports = {port["port"] for rule in policy["egress"] for port in rule["ports"]}
+        assert (policy["ingress"], ports) == ([], {53, 5000})
 
 
 def test_another_receiver_is_reached_where_its_address_says() -> None:

@@ -1,0 +1,1 @@
+"""Users of MLflow that have one experiment each, made by its administrator."""
