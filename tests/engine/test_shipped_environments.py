@@ -27,6 +27,8 @@ from tests.stacks.seals import SEALS
 
 pytestmark = pytest.mark.engine
 
+JOB = "kubernetes:batch/v1:Job"
+SECRET = "kubernetes:core/v1:Secret"
 NODE_GROUP = "aws:eks/nodeGroup:NodeGroup"
 BY_EKS = Counter(
     {
@@ -40,7 +42,7 @@ BY_EKS = Counter(
 )
 """What the component of EKS declares by itself, with one administrator."""
 WITHOUT_PODS = {"kubernetes:core/v1:Namespace", "kubernetes:networking.k8s.io/v1:NetworkPolicy"}
-DOMAIN = 43
+DOMAIN = 50
 """Resources of a domain."""
 
 
@@ -211,3 +213,21 @@ def test_domains_come_and_go_beside_an_environment(environment: Environment) -> 
     stacks["stock-order"].destroy()
     assert stacks["bank-ledger"].up() == {"same": DOMAIN}
     assert changes(environment.stack.up()) == {}
+
+    # Another password is another run of the job that tells MLflow, and of no other.
+    kubernetes = environment.world.kubernetes
+    done, before = len(kubernetes.done), dict(kubernetes.objects[JOB])
+    rotated = domain_program(read_domain("bank-ledger", mlflow_serial=2))
+    environment.world.stack("prod-bank-ledger", rotated).up()
+    login = "mlflow-domain-bank-ledger"
+    assert set(kubernetes.done[done:]) == {
+        Operation(verb, token, name)
+        for verb in ("create", "delete")
+        for token, name in (
+            (SECRET, login),
+            (SECRET, f"{login}-domain-bank-ledger"),
+            (JOB, login),
+        )
+    }
+    (added,) = kubernetes.objects[JOB].keys() - before.keys()
+    assert added.startswith(f"pipeline-operations/{login}-")
