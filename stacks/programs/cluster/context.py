@@ -9,6 +9,7 @@ import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 
 from components.object_store import ObjectStoreAccess
+from components.pods import NetworkPeer
 from stacks.config.images import Images
 from stacks.operators import Operator
 
@@ -19,6 +20,9 @@ OPERATIONS: Final = "pipeline-operations"
 TRAINING: Final = "pipeline-training"
 """Namespace of the jobs of releases."""
 LANGFUSE: Final = "langfuse"
+
+_API_PORTS: Final = (443, 6443)
+"""Of the API's Service, and of what most clusters have behind it: policies may see either."""
 
 Workload = Literal[
     "router",
@@ -70,3 +74,8 @@ class Cluster:
     object_store: ObjectStoreAccess
     tags: Mapping[str, str]
     """On every resource in the account."""
+
+    @property
+    def api_peers(self) -> list[NetworkPeer]:
+        """Where pods that ask the Kubernetes API reach it."""
+        return [NetworkPeer(cidr=self.api_server, port=port) for port in _API_PORTS]

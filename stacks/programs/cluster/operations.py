@@ -14,7 +14,7 @@ from components.background_service import BackgroundService, BackgroundServiceAr
 from components.billing_jobs import PRICES_FILE, BillingJobs, BillingJobsArgs
 from components.dashboards import Dashboards, DashboardsArgs
 from components.pod_reporter import PodReporter, PodReporterArgs
-from components.pods import NAME_LABEL, NetworkPeer, Peer, PodPeer, Resources
+from components.pods import NAME_LABEL, Peer, PodPeer, Resources
 from observability import export
 from registry import documents
 from registry.errors import RegistryError
@@ -53,8 +53,6 @@ _JOBS: Final[Mapping[str, Workload]] = {
     "billing-reconciliation": "reconciliation",
 }
 _METRICS_PORT: Final = 9300
-_API_PORTS: Final = (443, 6443)
-"""Of the API's Service, and of what most clusters have behind it: policies may see either."""
 _SMALL: Final = Resources(cpu="50m", memory="256Mi", scratch="64Mi")
 
 
@@ -305,7 +303,7 @@ def _declare_reporter(config: OperationsConfig, cluster: Cluster, wiring: Operat
                 source=f"{cluster.environment}-{SERVING}",
                 interval_s=config.report_interval_s,
             ),
-            egress=[NetworkPeer(cidr=cluster.api_server, port=port) for port in _API_PORTS],
+            egress=cluster.api_peers,
             object_store=cluster.object_store,
         ),
         pulumi.ResourceOptions(depends_on=[*wiring.after, *roles]),

@@ -8,7 +8,7 @@ from typing import Final
 import pulumi
 
 from components.background_service import Scraping
-from components.pods import NetworkPeer, Peer, PodPeer, Resources, SecretKey
+from components.pods import Peer, PodPeer, Resources, SecretKey
 from components.router import SERVICE, RouterArgs, RouterService
 from components.router_pod import (
     DOMAINS,
@@ -28,8 +28,6 @@ from stacks.config.router import RouterLimits, RouterOptions
 from stacks.programs.cluster.context import SERVING, Cluster
 
 _EVERYWHERE: Final = "0.0.0.0"  # noqa: S104  inside a pod, behind its NetworkPolicy
-_API_PORTS: Final = (443, 6443)
-"""Of the API's Service, and of what most clusters have behind it: policies may see either."""
 _MIB: Final = 1024 * 1024
 
 
@@ -171,10 +169,9 @@ def _shipper(wiring: RouterWiring) -> str:
 
 
 def _egress(cluster: Cluster, wiring: RouterWiring) -> list[Peer]:
-    api = [NetworkPeer(cidr=cluster.api_server, port=port) for port in _API_PORTS]
     pods = [
         PodPeer(namespace=SERVING, labels=pool.pods, port=port)
         for pool in wiring.pools.values()
         for port in (pool.http_port, pool.adapter_sync_port)
     ]
-    return [*api, *pods, *wiring.egress]
+    return [*cluster.api_peers, *pods, *wiring.egress]
