@@ -36,6 +36,9 @@ def lock() -> None:
 def fetch() -> None:
     """Download the archives of every chart that has a digest, checked, for `up` and previews."""
     charts_lock.ARCHIVES.mkdir(exist_ok=True)
+    unpinned = [name for name, chart in read_lock().items() if chart.digest is None]
+    if unpinned:
+        _say(f"not fetched, without a digest (`pipeline charts lock`): {', '.join(unpinned)}")
     for name, chart, archive in _downloaded(pinned_only=True):
         path = charts_lock.ARCHIVES / chart.archive
         path.write_bytes(archive)

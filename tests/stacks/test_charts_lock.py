@@ -238,9 +238,12 @@ def test_the_command_resolves_what_is_open(project):
     assert lock.read_text().startswith("# a comment\n")
 
 
-def test_the_command_fetches_what_is_pinned(project):
+def test_the_command_fetches_what_is_pinned(project, capsys):
     command.fetch()
     assert [each.name for each in (project / "archives").iterdir()] == ["kgateway-2.21.1.tgz"]
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "not fetched, without a digest (`pipeline charts lock`): keda"
+    assert said[1].startswith("kgateway: ")
 
 
 def test_the_command_refuses_a_version_that_was_published_again(project, monkeypatch):
