@@ -32,9 +32,10 @@ def read_environment(name: str, change: Change | None = None) -> ClusterStack:
     return cluster_stack(config)
 
 
-def read_domain(name: str, environment: str = "prod") -> DomainStack:
-    """A shipped domain."""
-    return _domain_stack(raw(f"{environment}-{name}"))
+def read_domain(name: str, environment: str = "prod", **changes: Any) -> DomainStack:
+    """A shipped domain; changes replace keys of it."""
+    config = raw(f"{environment}-{name}")
+    return _domain_stack({**config, "pipeline:domain": {**config["pipeline:domain"], **changes}})
 
 
 def domain_like(name: str, other: str, environment: str = "prod") -> DomainStack:
