@@ -5,7 +5,7 @@ import torch
 
 from registry.runs import RunReporter
 from registry.store import open_store
-from serving.billing.runs import runs_of_domain
+from serving.billing.runs import billed_runs
 from training_jobs.gpus import PRICE_CLASS_VARIABLE, held_gpus
 
 
@@ -24,9 +24,11 @@ def test_gpus_are_billed_by_type_and_price_class(
         monkeypatch.setenv(PRICE_CLASS_VARIABLE, bought)
     store = open_store(f"file://{tmp_path}")
     metrics = {"seconds": 90.1, **held_gpus()}
-    RunReporter(store, "words", "train-slm-aa").succeeded({"metrics": metrics})
-    (run,) = runs_of_domain(store, "words", "bank")
-    assert (run.gpu_type, run.price_class) == ("NVIDIA-H100-80GB-HBM3", price_class)
+    reporter = RunReporter(store, "words", "train-slm-aa", customer="bank")
+    reporter.succeeded({"metrics": metrics})
+    (run,) = billed_runs(store, {})
+    held = ("bank", "NVIDIA-H100-80GB-HBM3", price_class)
+    assert (run.customer, run.gpu_type, run.price_class) == held
     assert run.gpu_ms == 180_200
 
 
