@@ -8,6 +8,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 from pulumi_kubernetes import core, meta
 
+from components.manifests import custom_object
 from components.pods import labels_of
 from serving.cluster_watch.config import TENANCY_KEY, TENANCY_LABEL, tenancy_name
 from substrates.local.resources import DomainKey
@@ -93,24 +94,16 @@ def _route(
     policies: Sequence[Mapping[str, Any]],
     opts: pulumi.ResourceOptions,
 ) -> None:
-    route = _custom(f"{name}-route", manifest, opts)
+    route = _object(f"{name}-route", manifest, opts)
     attached = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[route]))
     for policy in policies:
-        _custom(f"{name}-{policy['kind'].lower()}", policy, attached)
+        _object(f"{name}-{policy['kind'].lower()}", policy, attached)
 
 
-def _custom(
+def _object(
     name: str, manifest: Mapping[str, Any], opts: pulumi.ResourceOptions
-) -> kubernetes.apiextensions.CustomResource:
-    given = manifest["metadata"]
-    return kubernetes.apiextensions.CustomResource(
-        name,
-        api_version=manifest["apiVersion"],
-        kind=manifest["kind"],
-        metadata=_metadata(given["name"], given["namespace"], given.get("labels", {})),
-        spec=dict(manifest["spec"]),
-        opts=opts,
-    )
+) -> pulumi.Resource:
+    return custom_object(name, manifest, manifest["metadata"]["name"], opts)
 
 
 def _metadata(

@@ -20,7 +20,7 @@ from stacks.programs import domain as program
 from stacks.programs.cluster.context import OPERATIONS, TRAINING
 from stacks.programs.domain_place import declare_place
 from stacks.release_inputs import desired_release
-from substrates.kubernetes.jobs import object_name
+from substrates.kubernetes.jobs import WORK, object_name
 from substrates.workload import Job
 from tests.components.declared import Declared, password, revealed
 from tests.stacks import graph_rules as rules
@@ -353,7 +353,7 @@ def test_each_job_fetches_what_its_program_reads(
         assert bool(fetched) == (step != "release")
         for uri, path in (pair.rsplit("=", 1) for pair in fetched):
             assert uri.startswith("s3://pipeline-prod-")
-            assert path.startswith("/work/inputs/")
+            assert path.startswith(f"{WORK}/inputs/")
 
 
 def test_a_domain_whose_data_is_elsewhere_is_refused(
